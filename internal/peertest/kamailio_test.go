@@ -1,0 +1,15 @@
+package peertest
+
+import (
+	"testing"
+)
+
+func TestKamailioStartStop(t *testing.T) {
+	k := StartKamailio(t, KamailioConfig{})
+	if list := k.Contacts("alice"); len(list) != 0 {
+		t.Errorf("a fresh registrar has contacts: %v", list)
+	}
+	k.Kill()
+	k.Start()
+	k.Stop()
+}

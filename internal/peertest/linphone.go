@@ -1,0 +1,194 @@
+package peertest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// linphoneCodec is a payload type as Linphone's configuration has it. One
+// that is not mentioned there would have its own default.
+type linphoneCodec struct {
+	Name                    string
+	Rate, Channels, Enabled int
+}
+
+var linphoneCodecs = []linphoneCodec{
+	{"opus", 48000, 2, 0}, {"G722", 8000, 1, 0}, {"PCMU", 8000, 1, 0}, {"PCMA", 8000, 1, 0},
+	{"speex", 16000, 1, 0}, {"speex", 8000, 1, 0}, {"speex", 32000, 1, 0}, {"GSM", 8000, 1, 0}, {"G729", 8000, 1, 0},
+}
+
+// Linphone is a running linphonec, Linphone without a window, with one account.
+type Linphone struct {
+	AOR string // its address of record
+	Log *Output
+
+	t    testing.TB
+	dir  string
+	proc *process
+}
+
+// linphonePrompt is written before most lines; a color code ends some.
+var linphonePrompt = regexp.MustCompile(`^(linphonec> ?)+|\x1b\[[0-9;]*[A-Za-z]`)
+
+// StartLinphone starts a Linphone and returns when it has registered. It ends
+// with the test. What it hears in all its calls goes to one file; see Heard.
+func StartLinphone(t testing.TB, c PhoneConfig) *Linphone {
+	t.Helper()
+	Need(t, "linphonec")
+	dir := tempDir(t, "linphone")
+	for _, sub := range []string{".local/share/linphone", ".linphone-usr-crt"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ports := reserve(t, 12)
+	data := struct {
+		SIP, TLS, RTP                          int
+		User, Password, AOR, Domain, Proxy, CA string
+		Encryption                             string
+		Mandatory                              int
+		Codecs                                 []linphoneCodec
+	}{
+		SIP: ports.take(1), TLS: ports.take(1), RTP: ports.take(2),
+		User: c.User, Password: c.Registrar.Password(c.User), AOR: c.Registrar.AOR(c.User),
+		Domain: c.Registrar.Domain, CA: c.Registrar.certs.CA,
+	}
+	// It compares the certificate with names alone, never with an address.
+	_, port, _ := net.SplitHostPort(c.Registrar.Addr(transport(c)))
+	data.Proxy = "sip:localhost:" + port + ";transport=" + transport(c)
+	switch c.Encryption {
+	case "", SDES:
+		data.Encryption, data.Mandatory = "srtp", 1
+	case SDESOptional:
+		data.Encryption = "srtp"
+	case DTLS:
+		data.Encryption, data.Mandatory = "dtls", 1
+	default:
+		data.Encryption = "none"
+	}
+	wanted := c.Codecs
+	if len(wanted) == 0 {
+		wanted = defaultCodecs
+	}
+	for _, name := range wanted {
+		i := slices.IndexFunc(linphoneCodecs, func(l linphoneCodec) bool { return l.Name == name })
+		if i < 0 {
+			t.Fatalf("peertest: no codec %q", name)
+		}
+		codec := linphoneCodecs[i]
+		codec.Enabled = 1
+		data.Codecs = append(data.Codecs, codec)
+	}
+	for _, codec := range linphoneCodecs {
+		if !slices.Contains(wanted, codec.Name) {
+			data.Codecs = append(data.Codecs, codec)
+		}
+	}
+	rc := filepath.Join(dir, "linphonerc")
+	render(t, rc, "linphonerc.tmpl", data)
+
+	args := []string{"-c", rc, "-d", "6", "-l", filepath.Join(dir, "linphone.log")}
+	if c.AutoAnswer {
+		args = append(args, "-a")
+	}
+	p := &Linphone{AOR: c.Registrar.AOR(c.User), t: t, dir: dir}
+	p.proc = start(t, spec{
+		program: "linphonec", args: args, dir: dir, stdin: true,
+		env:    []string{"HOME=" + dir, "XDG_DATA_HOME=" + filepath.Join(dir, ".local/share"), "XDG_CONFIG_HOME=" + dir},
+		filter: func(line string) string { return linphonePrompt.ReplaceAllString(line, "") },
+	})
+	p.Log = p.proc.out
+	// Files instead of a sound card, also for what it hears.
+	p.Command("soundcard use files")
+	p.Command("record " + p.Heard())
+	if c.Source != "" {
+		p.Command("play " + c.Source)
+	}
+	p.waitRegistered()
+	return p
+}
+
+// waitRegistered asks for the state until it is "registered": it never says so unasked.
+func (p *Linphone) waitRegistered() {
+	p.t.Helper()
+	err := eventually(p.t.Context(), func() error {
+		if !p.proc.running() {
+			return fmt.Errorf("linphonec ended: %w", p.proc.err)
+		}
+		mark := p.Log.Mark()
+		p.Command("status register")
+		if m := p.Log.Wait(p.t, mark, `registered(=-?[0-9])?`); m[1] != "" {
+			return errors.New(m[0])
+		}
+		return nil
+	})
+	if err != nil {
+		p.t.Fatalf("peertest: linphone did not register: %v", err)
+	}
+}
+
+// Command types a command.
+func (p *Linphone) Command(line string) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.proc.stdin, line); err != nil {
+		p.t.Fatalf("peertest: linphonec %s: %v", line, err)
+	}
+}
+
+// Dial calls a URI.
+func (p *Linphone) Dial(uri string) { p.t.Helper(); p.Command("call " + uri) }
+
+// Answer accepts the incoming call.
+func (p *Linphone) Answer() { p.t.Helper(); p.Command("answer") }
+
+// Hangup ends all calls.
+func (p *Linphone) Hangup() { p.t.Helper(); p.Command("terminate all") }
+
+// Hold puts the current call on hold; Resume takes it back.
+func (p *Linphone) Hold() { p.t.Helper(); p.Command("pause") }
+
+// Resume takes the held call back.
+func (p *Linphone) Resume() { p.t.Helper(); p.Command("resume") }
+
+// SendDigits sends DTMF digits in the current call.
+func (p *Linphone) SendDigits(digits string) { p.t.Helper(); p.Command(digits) }
+
+// WaitIncoming waits for an incoming call after the mark.
+func (p *Linphone) WaitIncoming(since Mark) {
+	p.t.Helper()
+	p.Log.Wait(p.t, since, `Receiving new incoming call`)
+}
+
+// WaitConnected waits until a call is answered and its media runs.
+func (p *Linphone) WaitConnected(since Mark) {
+	p.t.Helper()
+	p.Log.Wait(p.t, since, `Media streams established`)
+}
+
+// WaitEnded waits until a call has ended.
+func (p *Linphone) WaitEnded(since Mark) {
+	p.t.Helper()
+	p.Log.Wait(p.t, since, `Call [0-9]+ with .* ended`)
+}
+
+// WaitDigits waits until it has received as many DTMF digits after the mark and returns them.
+func (p *Linphone) WaitDigits(since Mark, n int) string {
+	p.t.Helper()
+	var digits strings.Builder
+	for digits.Len() < n {
+		m, next := p.Log.wait(p.t, since, `Receiving tone (.) from`)
+		digits.WriteString(m[1])
+		since = next
+	}
+	return digits.String()
+}
+
+// Heard returns the WAV file of what it heard.
+func (p *Linphone) Heard() string { return filepath.Join(p.dir, "heard.wav") }
