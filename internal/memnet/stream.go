@@ -17,8 +17,8 @@ const streamBuffer = 256 << 10
 // listener is a host's accepting socket. Its fields are under the network's
 // lock, which cond uses.
 type listener struct {
-	host  *Host
-	local netip.AddrPort
+	host     *Host
+	local    netip.AddrPort
 	cond     sync.Cond
 	waiting  []*conn
 	room     chan struct{} // closed and replaced when waiting shrinks
