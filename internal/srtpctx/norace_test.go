@@ -1,0 +1,5 @@
+//go:build !race
+
+package srtpctx_test
+
+const raceEnabled = false
