@@ -1,0 +1,62 @@
+# make test    install the peers, check and test everything (what CI runs)
+# make check   formatting, vet, staticcheck and the cross builds
+# make peers   install the SIP software that the interoperability tests need (Debian)
+# make fuzz    run each fuzz target for FUZZTIME
+# make bench   run the benchmarks
+# make demo    two phones, one secure call, no peer needed
+
+GO       ?= go
+FUZZTIME ?= 1m
+
+# Where the library must build without cgo. The tests must compile there too, so vet looks at them.
+CROSS := windows-amd64 darwin-arm64 android-arm64 linux-arm64
+
+# Other people's software that tests call upon, as Debian packages.
+# TestMakefileInstallsAll in internal/peertest compares this with what the tests ask for.
+PEERS := kamailio kamailio-tls-modules kamailio-outbound-modules kamailio-websocket-modules \
+	baresip-core linphone-cli sip-tester rtpengine-daemon ffmpeg
+
+# Tests that listen to what a peer heard, in real time. They have the machine for themselves.
+REALTIME := ./internal/peertest ./internal/interop
+
+.PHONY: test check fmt vet staticcheck cross peers unit interop fuzz bench demo
+
+test: peers check unit interop
+
+check: fmt vet staticcheck cross
+
+fmt:
+	@echo gofmt -l .
+	@bad="$$(gofmt -l .)"; if [ -n "$$bad" ]; then echo "not formatted:"; echo "$$bad"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(GO) tool staticcheck ./...
+
+cross: $(CROSS:%=cross-%)
+
+cross-%:
+	@libs="$$($(GO) list -f '{{if ne .Name "main"}}{{.ImportPath}}{{end}}' ./...)"; \
+	export CGO_ENABLED=0 GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)); \
+	echo "CGO_ENABLED=0 GOOS=$$GOOS GOARCH=$$GOARCH $(GO) vet, $(GO) build"; \
+	$(GO) vet $$libs && $(GO) build $$libs
+
+peers:
+	@sh scripts/peers $(PEERS)
+
+unit:
+	CI=true $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/internal/(peertest|interop)$$')
+
+interop:
+	CI=true $(GO) test -race -timeout 10m -p 1 $(REALTIME)
+
+fuzz:
+	GO="$(GO)" sh scripts/fuzz $(FUZZTIME)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+demo:
+	$(GO) run ./examples/softphone demo
