@@ -7,6 +7,8 @@ import (
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
 // A Retry-After beyond this is taken as this: no registrar silences a phone for a day.
@@ -91,7 +93,7 @@ func (m *Machine) adapt(res *sipgo.Response) bool {
 	before := m.learned
 	switch res.StatusCode {
 	case 420: // Bad Extension: RFC 3261 section 8.1.3.5
-		for option := range elements(res, "unsupported") {
+		for option := range sipwire.Values(res, "Unsupported") {
 			switch strings.ToLower(option) {
 			case "path":
 				m.learned.noPath, m.learned.noOutbound = true, true
@@ -102,7 +104,7 @@ func (m *Machine) adapt(res *sipgo.Response) bool {
 			}
 		}
 	case 423: // Interval Too Brief: RFC 3261 section 10.2.8
-		if least, ok := delta(headerText(res, "min-expires")); ok && least > m.asked && least <= maxExpires {
+		if least, ok := delta(sipwire.Header(res, "Min-Expires")); ok && least > m.asked && least <= maxExpires {
 			m.learned.minExpires = least
 		}
 	case 439: // First Hop Lacks Outbound Support: RFC 5626 section 11.6
@@ -116,7 +118,7 @@ func (m *Machine) adapt(res *sipgo.Response) bool {
 func (m *Machine) redirect(res *sipgo.Response) *sipgo.Uri {
 	var move *sipgo.Uri
 	best := -1.0
-	for v := range values(res, "contact") {
+	for v := range values(res, "Contact") {
 		u := v.uri()
 		if !isSIP(u) || m.cfg.Registrar.Scheme == "sips" && u.Scheme != "sips" {
 			continue
@@ -139,7 +141,7 @@ func rejected(res *sipgo.Response) *Rejected {
 // retryAfter reads Retry-After: seconds, then perhaps a comment or parameters
 // (RFC 3261 section 20.33).
 func retryAfter(res *sipgo.Response) time.Duration {
-	s := headerText(res, "retry-after")
+	s := sipwire.Header(res, "Retry-After")
 	if i := strings.IndexAny(s, " \t(;"); i >= 0 {
 		s = s[:i]
 	}

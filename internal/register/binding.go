@@ -5,6 +5,8 @@ import (
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
 // Bounds on what a registrar may make us keep.
@@ -61,7 +63,7 @@ func (m *Machine) grant(now time.Time, res *sipgo.Response) (b Binding, lifetime
 
 	lifetime, ok := delta(own.param("expires"))
 	if !ok {
-		lifetime, ok = delta(headerText(res, "expires"))
+		lifetime, ok = delta(sipwire.Header(res, "Expires"))
 	}
 	if !ok {
 		lifetime = m.asked
@@ -75,17 +77,17 @@ func (m *Machine) grant(now time.Time, res *sipgo.Response) (b Binding, lifetime
 			b.TempGRUU = m.binding.TempGRUU
 		}
 	}
-	b.ServiceRoute = routes(res, "service-route")
-	b.Path = routes(res, "path")
-	for v := range values(res, "p-associated-uri") {
+	b.ServiceRoute = routes(res, "Service-Route")
+	b.Path = routes(res, "Path")
+	for v := range values(res, "P-Associated-URI") {
 		if u := v.uri(); u != nil && len(b.AssociatedURIs) < maxIdentities {
 			b.AssociatedURIs = append(b.AssociatedURIs, *u)
 		}
 	}
 
 	// RFC 5626 section 6: the registrar says that it did outbound processing.
-	b.Outbound = m.outbound() && hasToken(res, "require", "outbound")
-	if d, ok := delta(headerText(res, "flow-timer")); ok && d > 0 {
+	b.Outbound = m.outbound() && sipwire.HasToken(res, "Require", "outbound")
+	if d, ok := delta(sipwire.Header(res, "Flow-Timer")); ok && d > 0 {
 		b.FlowTimer = min(max(d, minKeepAlive), maxKeepAlive)
 	}
 	if m.cfg.Keep {
@@ -107,7 +109,7 @@ func (m *Machine) ownContact(res *sipgo.Response) value {
 	)
 	var own value
 	best := none
-	for v := range values(res, "contact") {
+	for v := range values(res, "Contact") {
 		rank := none
 		u := v.uri()
 		ours := m.cfg.Instance != "" && strings.EqualFold(v.param("+sip.instance"), "<"+m.cfg.Instance+">")

@@ -14,13 +14,12 @@ func (m *Machine) request(now time.Time) *sipgo.Request {
 	to.User, to.Password, to.Headers = "", "", nil // RFC 3261 section 10.2
 	req := sipgo.NewRequest(sipgo.REGISTER, to)
 
-	name := escape(m.cfg.DisplayName)
 	req.AppendHeader(&sipgo.FromHeader{
-		DisplayName: name,
+		DisplayName: m.cfg.DisplayName,
 		Address:     *m.cfg.AOR.Clone(),
 		Params:      sipgo.HeaderParams{{K: "tag", V: m.cfg.FromTag}},
 	})
-	req.AppendHeader(&sipgo.ToHeader{DisplayName: name, Address: *m.cfg.AOR.Clone()})
+	req.AppendHeader(&sipgo.ToHeader{DisplayName: m.cfg.DisplayName, Address: *m.cfg.AOR.Clone()})
 	callID := sipgo.CallIDHeader(m.cfg.CallID)
 	req.AppendHeader(&callID)
 	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: m.NextCSeq(), MethodName: sipgo.REGISTER})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
 // maxDelta is the largest delta-seconds (RFC 3261 section 20.19).
@@ -29,67 +31,22 @@ func (v value) param(name string) string {
 		p, rest = cut(rest, ';')
 		k, val, _ := strings.Cut(p, "=")
 		if strings.EqualFold(strings.TrimSpace(k), name) {
-			return unquote(strings.TrimSpace(val))
+			return sipwire.Unquote(strings.TrimSpace(val))
 		}
 	}
 	return ""
 }
 
-// values runs over the addresses in all headers of that name (in lower case).
+// values runs over the addresses in all headers of that name.
 // One that is malformed has no URI.
 func values(res *sipgo.Response, name string) iter.Seq[value] {
 	return func(yield func(value) bool) {
-		for s := range elements(res, name) {
+		for s := range sipwire.Values(res, name) {
 			if !yield(parseValue(s)) {
 				return
 			}
 		}
 	}
-}
-
-// elements runs over the comma-separated elements of all headers of that name.
-func elements(res *sipgo.Response, name string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, h := range res.Headers() {
-			if !isHeader(h, name) {
-				continue
-			}
-			rest := h.Value()
-			for rest != "" {
-				var s string
-				s, rest = cut(rest, ',')
-				if s = strings.TrimSpace(s); s != "" && !yield(s) {
-					return
-				}
-			}
-		}
-	}
-}
-
-func hasToken(res *sipgo.Response, name, token string) bool {
-	for s := range elements(res, name) {
-		if strings.EqualFold(s, token) {
-			return true
-		}
-	}
-	return false
-}
-
-// headerText is the value of the first header of that name.
-func headerText(res *sipgo.Response, name string) string {
-	for _, h := range res.Headers() {
-		if isHeader(h, name) {
-			return strings.TrimSpace(h.Value())
-		}
-	}
-	return ""
-}
-
-// isHeader knows the one compact form among the headers read here (RFC 3261
-// section 20).
-func isHeader(h sipgo.Header, name string) bool {
-	n := h.Name()
-	return strings.EqualFold(n, name) || name == "contact" && strings.EqualFold(n, "m")
 }
 
 func parseValue(s string) value {
@@ -139,46 +96,6 @@ func index(s string, c byte) int {
 	return -1
 }
 
-// unquote takes a quoted-string apart (RFC 3261 section 25.1); what is not
-// quoted stays as it is.
-func unquote(s string) string {
-	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
-		return s
-	}
-	s = s[1 : len(s)-1]
-	if strings.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+1 < len(s) {
-			i++
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
-}
-
-// escape makes s fit for the inside of a quoted-string. Control characters,
-// which it cannot hold, become spaces.
-func escape(s string) string {
-	return string(appendEscaped(nil, s))
-}
-
-func appendEscaped(b []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < ' ' || c == 0x7f:
-			b = append(b, ' ')
-		default:
-			b = append(b, c)
-		}
-	}
-	return b
-}
-
 // appendParam writes ;name=value, quoted if it is no token.
 func appendParam(b []byte, name, value string) []byte {
 	b = append(append(b, ';'), name...)
@@ -186,23 +103,10 @@ func appendParam(b []byte, name, value string) []byte {
 		return b
 	}
 	b = append(b, '=')
-	if isToken(value) {
+	if sipwire.IsToken(value) {
 		return append(b, value...)
 	}
-	b = appendEscaped(append(b, '"'), value)
-	return append(b, '"')
-}
-
-func isToken(s string) bool {
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("-.!%*_+`'~", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
+	return append(b, sipwire.Quote(value)...)
 }
 
 // number reads 1*DIGIT; what is too large for 32 bits becomes the largest.
