@@ -1,0 +1,431 @@
+package sipwire
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+
+	sipgo "github.com/emiago/sipgo/sip"
+)
+
+// Errors of ParseURI and ParseNameAddr.
+var (
+	ErrURI      = errors.New("sipwire: malformed URI")
+	ErrNameAddr = errors.New("sipwire: malformed address")
+	ErrParams   = errors.New("sipwire: malformed parameters")
+)
+
+// arena hands out parameter lists from an array that lives in a message.
+type arena struct{ free []sipgo.HeaderKV }
+
+// take is an empty list with room for n parameters.
+func (a *arena) take(n int) sipgo.HeaderParams {
+	if a == nil || n > len(a.free) {
+		return make(sipgo.HeaderParams, 0, n)
+	}
+	p := a.free[:0:n]
+	a.free = a.free[n:]
+	return p
+}
+
+// ParseURI reads a URI. SIP and SIPS URIs are taken apart (RFC 3261 §19.1.1)
+// with their escapes left as they are; an IPv6 address as Host keeps its
+// brackets. Of any other URI the part behind the scheme is the Raw of the
+// result.
+func ParseURI(s string) (sipgo.Uri, error) {
+	var u sipgo.Uri
+	err := parseURI(s, &u, nil)
+	return u, err
+}
+
+func parseURI(s string, u *sipgo.Uri, a *arena) error {
+	colon := strings.IndexByte(s, ':')
+	if colon <= 0 || colon == len(s)-1 {
+		return ErrURI
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c <= ' ' || c == 0x7f || c == '<' || c == '>' || c == '"' {
+			return ErrURI
+		}
+	}
+	scheme := s[:colon]
+	switch {
+	case strings.EqualFold(scheme, "sip"):
+		u.Scheme = "sip"
+	case strings.EqualFold(scheme, "sips"):
+		u.Scheme = "sips"
+	default:
+		return parseOtherURI(scheme, s[colon+1:], u)
+	}
+	s = s[colon+1:]
+
+	// An @ has to be escaped everywhere but behind the user part, and only
+	// the user part may hold ; and ? before it.
+	if at := strings.IndexByte(s, '@'); at >= 0 {
+		user := s[:at]
+		s = s[at+1:]
+		if user == "" {
+			return ErrURI
+		}
+		u.User, u.Password, _ = strings.Cut(user, ":")
+		if u.User == "" {
+			return ErrURI
+		}
+	}
+	end := strings.IndexAny(s, ";?")
+	if end < 0 {
+		return parseHostPort(s, &u.Host, &u.Port)
+	}
+	if err := parseHostPort(s[:end], &u.Host, &u.Port); err != nil {
+		return err
+	}
+	params := s[end:]
+	if q := strings.IndexByte(params, '?'); q >= 0 {
+		u.Headers = cutPairs(params[q+1:], '&', a)
+		params = params[:q]
+	}
+	u.UriParams = cutPairs(params, ';', a)
+	return nil
+}
+
+// parseOtherURI goes through sipgo, whose Uri hides what such a URI holds.
+// Its parser knows schemes of letters only.
+func parseOtherURI(scheme, rest string, u *sipgo.Uri) error {
+	for i := 0; i < len(scheme); i++ {
+		c := scheme[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '+' && c != '-' && c != '.') {
+			return ErrURI
+		}
+	}
+	if err := sipgo.ParseUri("other:"+rest, u); err != nil {
+		return ErrURI
+	}
+	u.Scheme = strings.ToLower(scheme)
+	return nil
+}
+
+// cutPairs reads name=value pairs. Empty ones are passed over.
+func cutPairs(s string, sep byte, a *arena) sipgo.HeaderParams {
+	n := 0
+	for i := 0; i < len(s); i++ {
+		if s[i] == sep {
+			n++
+		}
+	}
+	var out sipgo.HeaderParams
+	for len(s) > 0 {
+		pair := s
+		if i := strings.IndexByte(s, sep); i >= 0 {
+			pair, s = s[:i], s[i+1:]
+		} else {
+			s = ""
+		}
+		if pair == "" {
+			continue
+		}
+		if out == nil {
+			out = a.take(n + 1)
+		}
+		k, v, _ := strings.Cut(pair, "=")
+		out = append(out, sipgo.HeaderKV{K: k, V: v})
+	}
+	return out
+}
+
+// parseHostPort reads host[:port]. The brackets of an IPv6 address stay.
+func parseHostPort(s string, host *string, port *int) error {
+	h := s
+	if s != "" && s[0] == '[' {
+		end := strings.IndexByte(s, ']')
+		if end < 0 || !isIPv6(s[1:end]) {
+			return ErrURI
+		}
+		h, s = s[:end+1], s[end+1:]
+	} else {
+		end := strings.IndexByte(s, ':')
+		if end < 0 {
+			end = len(s)
+		}
+		h, s = s[:end], s[end:]
+		if !isHost(h) {
+			return ErrURI
+		}
+	}
+	*host = h
+	if s == "" {
+		return nil
+	}
+	if s[0] != ':' {
+		return ErrURI
+	}
+	return parsePort(s[1:], port)
+}
+
+func parsePort(s string, port *int) error {
+	if len(s) == 0 || len(s) > 5 {
+		return ErrURI
+	}
+	n := 0
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return ErrURI
+		}
+		n = n*10 + int(s[i]-'0')
+	}
+	if n == 0 || n > 65535 {
+		return ErrURI
+	}
+	*port = n
+	return nil
+}
+
+// isHost is liberal: underscores are in use.
+func isHost(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if ('a' > c|0x20 || c|0x20 > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+func isIPv6(s string) bool {
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Is6() && a.Zone() == ""
+}
+
+// ParseNameAddr reads one name-addr or addr-spec with parameters, as From,
+// Contact, Route or Refer-To have them (RFC 3261 §20.10). The display name is
+// plain text. Parameter values are those of the wire; see [Param].
+func ParseNameAddr(s string) (display string, uri sipgo.Uri, params sipgo.HeaderParams, err error) {
+	err = parseNameAddr(s, &display, &uri, &params, nil)
+	return display, uri, params, err
+}
+
+func parseNameAddr(s string, display *string, uri *sipgo.Uri, params *sipgo.HeaderParams, a *arena) error {
+	s = trimLWS(s)
+	if s == "" {
+		return ErrNameAddr
+	}
+	if s[0] == '"' {
+		n := quotedLen(s)
+		if n < 0 {
+			return ErrNameAddr
+		}
+		*display = unescape(s[1 : n-1])
+		s = trimLWS(s[n:])
+		if s == "" || s[0] != '<' {
+			return ErrNameAddr
+		}
+	} else if open := strings.IndexByte(s, '<'); open > 0 {
+		// Tokens, by the grammar. Whatever cannot be taken for something
+		// else is let through (RFC 4475 §3.1.2.15).
+		name := trimLWS(s[:open])
+		if strings.ContainsAny(name, "\";:>") {
+			open = -1
+		} else {
+			*display = name
+			s = s[open:]
+		}
+	}
+
+	if s[0] != '<' {
+		// Without brackets the parameters are those of the header field, and
+		// the URI may hold no comma, question mark or semicolon (§20).
+		end := strings.IndexByte(s, ';')
+		if end < 0 {
+			end = len(s)
+		}
+		spec := trimLWS(s[:end])
+		if strings.ContainsAny(spec, ",?") {
+			return ErrNameAddr
+		}
+		if err := parseURI(spec, uri, a); err != nil {
+			return err
+		}
+		return parseParams(s[end:], params, a)
+	}
+	end := strings.IndexByte(s, '>')
+	if end < 0 {
+		return ErrNameAddr
+	}
+	// White space within the brackets is an error that does no harm (RFC 4475
+	// §3.1.2.14).
+	if err := parseURI(trimLWS(s[1:end]), uri, a); err != nil {
+		return err
+	}
+	return parseParams(s[end+1:], params, a)
+}
+
+// quotedLen is the length of the quoted-string s begins with, -1 if it does
+// not end.
+func quotedLen(s string) int {
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// parseParams reads *( SEMI name [ EQUAL value ] ). A semicolon at the end is
+// passed over.
+func parseParams(s string, params *sipgo.HeaderParams, a *arena) error {
+	s = trimLWS(s)
+	if s == "" {
+		return nil
+	}
+	out := a.take(strings.Count(s, ";"))
+	for s != "" {
+		if s[0] != ';' {
+			return ErrParams
+		}
+		s = trimLWS(s[1:])
+		if s == "" {
+			break
+		}
+		n := 0
+		for n < len(s) && tokenChar[s[n]] {
+			n++
+		}
+		if n == 0 {
+			return ErrParams
+		}
+		kv := sipgo.HeaderKV{K: s[:n]}
+		s = trimLeft(s[n:])
+		if s != "" && s[0] == '=' {
+			s = trimLeft(s[1:])
+			if s != "" && s[0] == '"' {
+				n = quotedLen(s)
+				if n < 0 {
+					return ErrParams
+				}
+			} else {
+				n = strings.IndexByte(s, ';')
+				if n < 0 {
+					n = len(s)
+				}
+			}
+			kv.V = trimLWS(s[:n])
+			if kv.V == "" || kv.V[0] != '"' && strings.ContainsAny(kv.V, " \t,\"<>") {
+				return ErrParams
+			}
+			s = trimLeft(s[n:])
+		}
+		out = append(out, kv)
+	}
+	*params = out
+	return nil
+}
+
+func trimLeft(s string) string {
+	for len(s) > 0 && isLWS(s[0]) {
+		s = s[1:]
+	}
+	return s
+}
+
+// SameURI compares two URIs by RFC 3261 §19.1.4. URIs of other schemes are
+// the same when their text is.
+func SameURI(a, b *sipgo.Uri) bool {
+	if !strings.EqualFold(scheme(a), scheme(b)) || a.Raw() != b.Raw() {
+		return false
+	}
+	if decodeEscapes(a.User) != decodeEscapes(b.User) || decodeEscapes(a.Password) != decodeEscapes(b.Password) ||
+		a.Port != b.Port || !sameHost(a.Host, b.Host) {
+		return false
+	}
+	if !sameParams(a.UriParams, b.UriParams) || !sameParams(b.UriParams, a.UriParams) {
+		return false
+	}
+	// Header components are never ignored.
+	if len(a.Headers) != len(b.Headers) {
+		return false
+	}
+	for i := range a.Headers {
+		v, ok := pair(b.Headers, a.Headers[i].K)
+		if !ok || decodeEscapes(v) != decodeEscapes(a.Headers[i].V) {
+			return false
+		}
+	}
+	return true
+}
+
+func scheme(u *sipgo.Uri) string {
+	if u.Scheme == "" {
+		return "sip"
+	}
+	return u.Scheme
+}
+
+func sameHost(a, b string) bool {
+	if strings.EqualFold(a, b) {
+		return true
+	}
+	x, errX := netip.ParseAddr(strings.Trim(a, "[]"))
+	y, errY := netip.ParseAddr(strings.Trim(b, "[]"))
+	return errX == nil && errY == nil && x == y
+}
+
+// sameParams tells whether each parameter of a is in b with the same value.
+// One that is only in a matters if it is among those that always do.
+func sameParams(a, b sipgo.HeaderParams) bool {
+	for i := range a {
+		v, ok := pair(b, a[i].K)
+		if !ok {
+			switch strings.ToLower(a[i].K) {
+			case "user", "ttl", "method", "maddr", "transport":
+				return false
+			}
+			continue
+		}
+		if !strings.EqualFold(decodeEscapes(v), decodeEscapes(a[i].V)) {
+			return false
+		}
+	}
+	return true
+}
+
+func pair(params sipgo.HeaderParams, name string) (string, bool) {
+	for i := range params {
+		if strings.EqualFold(params[i].K, name) {
+			return params[i].V, true
+		}
+	}
+	return "", false
+}
+
+// decodeEscapes replaces %HH. What is no escape stays.
+func decodeEscapes(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			hi, lo := unhex(s[i+1]), unhex(s[i+2])
+			if hi >= 0 && lo >= 0 {
+				b.WriteByte(byte(hi<<4 | lo))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
