@@ -27,9 +27,6 @@ func (e *Rejected) Error() string {
 
 // done takes the outcome of the request under way.
 func (m *Machine) done(now time.Time, res *sipgo.Response, err error) {
-	if err == nil && res == nil {
-		err = ErrTimeout
-	}
 	switch {
 	case m.removal:
 		if err == nil && !res.IsSuccess() {
@@ -84,7 +81,8 @@ func (m *Machine) refused(now time.Time, res *sipgo.Response) {
 	if res.IsRedirection() {
 		move = m.redirect(res)
 	}
-	m.failed(now, rejected(res), retryAfter(res), move, fatal(res.StatusCode))
+	after, _ := sipwire.RetryAfter(res)
+	m.failed(now, rejected(res), min(after, maxRetryAfter), move, fatal(res.StatusCode))
 }
 
 // adapt changes what the response objects to, and tells whether the request
@@ -104,7 +102,7 @@ func (m *Machine) adapt(res *sipgo.Response) bool {
 			}
 		}
 	case 423: // Interval Too Brief: RFC 3261 section 10.2.8
-		if least, ok := delta(sipwire.Header(res, "Min-Expires")); ok && least > m.asked && least <= maxExpires {
+		if least, ok := sipwire.Seconds(res, "Min-Expires"); ok && least > m.asked && least <= maxExpires {
 			m.learned.minExpires = least
 		}
 	case 439: // First Hop Lacks Outbound Support: RFC 5626 section 11.6
@@ -118,16 +116,16 @@ func (m *Machine) adapt(res *sipgo.Response) bool {
 func (m *Machine) redirect(res *sipgo.Response) *sipgo.Uri {
 	var move *sipgo.Uri
 	best := -1.0
-	for v := range values(res, "Contact") {
-		u := v.uri()
-		if !isSIP(u) || m.cfg.Registrar.Scheme == "sips" && u.Scheme != "sips" {
+	for _, c := range sipwire.Contacts(res) {
+		if !isSIP(&c.Address) || m.cfg.Registrar.Scheme == "sips" && c.Address.Scheme != "sips" {
 			continue
 		}
-		q, err := strconv.ParseFloat(v.param("q"), 64)
+		s, _ := sipwire.Param(c.Params, "q")
+		q, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(q >= 0 && q <= 1) {
 			q = 1
 		}
-		if q > best {
+		if u := own(&c.Address); u != nil && q > best {
 			move, best = u, q
 		}
 	}
@@ -135,18 +133,7 @@ func (m *Machine) redirect(res *sipgo.Response) *sipgo.Uri {
 }
 
 func rejected(res *sipgo.Response) *Rejected {
-	return &Rejected{Status: res.StatusCode, Reason: res.Reason[:min(len(res.Reason), 128)]}
-}
-
-// retryAfter reads Retry-After: seconds, then perhaps a comment or parameters
-// (RFC 3261 section 20.33).
-func retryAfter(res *sipgo.Response) time.Duration {
-	s := sipwire.Header(res, "Retry-After")
-	if i := strings.IndexAny(s, " \t(;"); i >= 0 {
-		s = s[:i]
-	}
-	d, _ := delta(s)
-	return min(d, maxRetryAfter)
+	return &Rejected{Status: res.StatusCode, Reason: strings.Clone(res.Reason[:min(len(res.Reason), 128)])}
 }
 
 // fatal tells whether only another configuration can help: credentials (the

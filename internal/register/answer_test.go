@@ -166,6 +166,7 @@ func TestRedirect(t *testing.T) {
 		{"highest q", "sip:example.com", []string{"Contact: <sip:a.example.com>;q=0.1, <sip:b.example.com>;q=0.7", "Contact: <sip:c.example.com>;q=0.3"}, "sip:b.example.com"},
 		{"no q is 1", "sip:example.com", []string{"Contact: <sip:a.example.com>;q=0.9,sip:b.example.com, <sip:c.example.com>;q=NaN"}, "sip:b.example.com"},
 		{"no SIP URI", "sip:example.com", []string{"Contact: <tel:+15551234>, <mailto:a@example.com>"}, ""},
+		{"too long", "sip:example.com", []string{"Contact: <sip:" + strings.Repeat("a", 1100) + ">,<sip:b.example.com>;q=0.1"}, "sip:b.example.com"},
 		{"no Contact", "sip:example.com", nil, ""},
 		// RFC 3261 section 26.4.4 warns of the way from sips to sip.
 		{"less secure", "sips:example.com", []string{"Contact: <sip:a.example.com>, <sips:b.example.com>;q=0.2"}, "sips:b.example.com"},

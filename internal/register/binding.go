@@ -1,6 +1,7 @@
 package register
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,11 +60,12 @@ type Binding struct {
 // grant reads the 2xx to the request under way.
 func (m *Machine) grant(now time.Time, res *sipgo.Response) (b Binding, lifetime time.Duration) {
 	b.Contact = m.contact
-	own := m.ownContact(res)
+	own := m.ownContact(res) // its parameters; nil if it is not there
 
-	lifetime, ok := delta(own.param("expires"))
+	expires, _ := sipwire.Param(own, "expires")
+	lifetime, ok := sipwire.ParseSeconds(expires)
 	if !ok {
-		lifetime, ok = delta(sipwire.Header(res, "Expires"))
+		lifetime, ok = sipwire.Seconds(res, "Expires")
 	}
 	if !ok {
 		lifetime = m.asked
@@ -72,80 +74,84 @@ func (m *Machine) grant(now time.Time, res *sipgo.Response) (b Binding, lifetime
 	b.Expires = now.Add(lifetime)
 
 	if m.gruu() {
-		b.PubGRUU, b.TempGRUU = gruu(own.param("pub-gruu")), gruu(own.param("temp-gruu"))
+		b.PubGRUU, b.TempGRUU = gruu(own, "pub-gruu"), gruu(own, "temp-gruu")
 		if b.TempGRUU == nil && m.binding.Expires.After(now) {
 			b.TempGRUU = m.binding.TempGRUU
 		}
 	}
 	b.ServiceRoute = routes(res, "Service-Route")
 	b.Path = routes(res, "Path")
-	for v := range values(res, "P-Associated-URI") {
-		if u := v.uri(); u != nil && len(b.AssociatedURIs) < maxIdentities {
+	for v := range sipwire.Values(res, "P-Associated-URI") {
+		if u := address(v); u != nil && len(b.AssociatedURIs) < maxIdentities {
 			b.AssociatedURIs = append(b.AssociatedURIs, *u)
 		}
 	}
 
 	// RFC 5626 section 6: the registrar says that it did outbound processing.
 	b.Outbound = m.outbound() && sipwire.HasToken(res, "Require", "outbound")
-	if d, ok := delta(sipwire.Header(res, "Flow-Timer")); ok && d > 0 {
-		b.FlowTimer = min(max(d, minKeepAlive), maxKeepAlive)
-	}
-	if m.cfg.Keep {
-		b.Keep, b.KeepEvery = keep(res)
+	d, _ := sipwire.Seconds(res, "Flow-Timer")
+	b.FlowTimer = keepAlive(d)
+	if via := res.Via(); via != nil && m.cfg.Keep {
+		// RFC 6223 section 4.3: without a value it is only our own, come back.
+		v, _ := sipwire.Param(via.Params, "keep")
+		d, b.Keep = sipwire.ParseSeconds(v)
+		b.KeepEvery = keepAlive(d)
 	}
 	return b, lifetime
 }
 
-// ownContact finds our binding among those that the registrar lists: by
-// instance and reg-id (RFC 5626 section 4.2.1), else by URI, else by instance
-// alone where the registrar keeps no reg-id. Those of other phones do not
-// concern us; the zero value stands for none.
-func (m *Machine) ownContact(res *sipgo.Response) value {
+// ownContact finds the parameters of our binding among those that the
+// registrar lists: by instance and reg-id (RFC 5626 section 4.2.1), else by
+// URI, else by instance alone where the registrar keeps no reg-id. Those of
+// other phones do not concern us.
+func (m *Machine) ownContact(res *sipgo.Response) (own sipgo.HeaderParams) {
 	const (
 		none = iota
 		byInstance
 		byURI
 		byRegID
 	)
-	var own value
 	best := none
-	for v := range values(res, "Contact") {
+	for _, c := range sipwire.Contacts(res) {
 		rank := none
-		u := v.uri()
-		ours := m.cfg.Instance != "" && strings.EqualFold(v.param("+sip.instance"), "<"+m.cfg.Instance+">")
-		regID, hasRegID := number(v.param("reg-id"))
+		instance, _ := sipwire.Param(c.Params, "+sip.instance")
+		ours := m.cfg.Instance != "" && strings.EqualFold(instance, "<"+m.cfg.Instance+">")
+		regID, hasRegID := sipwire.Param(c.Params, "reg-id")
 		switch {
-		case u == nil:
 		case ours && hasRegID && m.outbound():
-			if regID == uint64(m.cfg.RegID) {
+			if regID == strconv.Itoa(m.cfg.RegID) {
 				rank = byRegID
 			}
-		case sameURI(u, &m.contact):
+		case sipwire.SameURI(&c.Address, &m.contact):
 			rank = byURI
 		case ours && !hasRegID:
 			rank = byInstance
 		}
 		if rank > best {
-			own, best = v, rank
+			own, best = c.Params, rank
 		}
 	}
 	return own
 }
 
 // gruu reads a GRUU: a SIP URI with a gr parameter (RFC 5627 section 3.1).
-func gruu(s string) *sipgo.Uri {
-	u := parseURI(s)
-	if !isSIP(u) || !hasURIParam(u, "gr") {
+func gruu(params sipgo.HeaderParams, name string) *sipgo.Uri {
+	s, _ := sipwire.Param(params, name)
+	u, err := sipwire.ParseURI(s)
+	if err != nil || !isSIP(&u) {
 		return nil
 	}
-	return u
+	if _, ok := sipwire.Param(u.UriParams, "gr"); !ok {
+		return nil
+	}
+	return own(&u)
 }
 
 func routes(res *sipgo.Response, name string) []sipgo.Uri {
 	var set []sipgo.Uri
-	for v := range values(res, name) {
-		u := v.uri()
-		if !isSIP(u) || len(set) == maxRoutes {
+	for v := range sipwire.Values(res, name) {
+		u := address(v)
+		if u == nil || !isSIP(u) || len(set) == maxRoutes {
 			return nil
 		}
 		set = append(set, *u)
@@ -153,22 +159,35 @@ func routes(res *sipgo.Response, name string) []sipgo.Uri {
 	return set
 }
 
-// keep reads the answer to our keep parameter (RFC 6223 section 4.3): without
-// a value it is only our own, come back.
-func keep(res *sipgo.Response) (bool, time.Duration) {
-	via := res.Via()
-	if via == nil {
-		return false, 0
+// address is the URI of a name-addr or addr-spec, nil if there is none.
+func address(s string) *sipgo.Uri {
+	_, u, _, err := sipwire.ParseNameAddr(s)
+	if err != nil {
+		return nil
 	}
-	for _, p := range via.Params {
-		if !strings.EqualFold(p.K, "keep") {
-			continue
-		}
-		d, ok := delta(p.V)
-		if d > 0 {
-			d = min(max(d, minKeepAlive), maxKeepAlive)
-		}
-		return ok, d
+	return own(&u)
+}
+
+// own copies a URI so that it keeps nothing alive of the message it came in.
+// It is nil for one that is too long.
+func own(u *sipgo.Uri) *sipgo.Uri {
+	s := sipwire.FormatURI(u)
+	if len(s) > maxURI {
+		return nil
 	}
-	return false, 0
+	c, err := sipwire.ParseURI(s)
+	if err != nil {
+		return nil
+	}
+	return &c
+}
+
+func isSIP(u *sipgo.Uri) bool { return u.Scheme == "sip" || u.Scheme == "sips" }
+
+// keepAlive bounds an interval; 0 stays.
+func keepAlive(d time.Duration) time.Duration {
+	if d == 0 {
+		return 0
+	}
+	return min(max(d, minKeepAlive), maxKeepAlive)
 }

@@ -8,6 +8,7 @@ import (
 
 	sipgo "github.com/emiago/sipgo/sip"
 
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 )
 
@@ -144,8 +145,14 @@ func (h *harness) requests(n int) {
 
 func header(m sipgo.Message, name string) string {
 	var all []string
-	for _, h := range m.GetHeaders(name) {
-		all = append(all, h.Value())
+	for _, h := range sipwire.Headers(m) {
+		switch c, ok := h.(*sipgo.ContactHeader); {
+		case !strings.EqualFold(h.Name(), name):
+		case ok:
+			all = append(all, sipwire.FormatNameAddr("", &c.Address, c.Params))
+		default:
+			all = append(all, h.Value())
+		}
 	}
 	return strings.Join(all, ", ")
 }
@@ -162,7 +169,7 @@ func response(t testing.TB, status string, headers ...string) *sipgo.Response {
 	if !strings.Contains(strings.Join(headers, "\n"), "Via:") {
 		lines = append(lines, "Via: SIP/2.0/TLS 192.0.2.1:5061;branch=z9hG4bK1")
 	}
-	m, err := sipgo.ParseMessage([]byte(strings.Join(lines, "\r\n") + "\r\nContent-Length: 0\r\n\r\n"))
+	m, err := sipwire.Parse([]byte(strings.Join(lines, "\r\n")+"\r\nContent-Length: 0\r\n\r\n"), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +178,8 @@ func response(t testing.TB, status string, headers ...string) *sipgo.Response {
 
 func uri(t testing.TB, s string) sipgo.Uri {
 	t.Helper()
-	var u sipgo.Uri
-	if err := sipgo.ParseUri(s, &u); err != nil {
+	u, err := sipwire.ParseURI(s)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return u

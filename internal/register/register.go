@@ -25,6 +25,7 @@ const (
 	// A lifetime longer than this is taken as this, unless more was asked for;
 	// a Min-Expires above it is refused.
 	maxExpires = 24 * time.Hour
+	maxDelta   = (1<<32 - 1) * time.Second // of delta-seconds, RFC 3261 section 20.19
 	// No registrar makes the machine refresh more often.
 	minRefresh = 5 * time.Second
 	// A refresh starts at least this long before the binding ends, where the
@@ -93,8 +94,8 @@ type Sender interface {
 	// Register sends a REGISTER that lacks only Via, Route, credentials and
 	// what the user agent says about itself. It answers 401 and 407 by itself,
 	// repeating the request with the number of Machine.NextCSeq, and calls
-	// done once with the final response or the error in its place. It may do
-	// so before it returns. After cancel it calls done no more; cancel may
+	// done once with the final response, or with the error in its place. It may
+	// do so before it returns. After cancel it calls done no more; cancel may
 	// be nil.
 	Register(now time.Time, req *sipgo.Request, done func(now time.Time, res *sipgo.Response, err error)) (cancel func())
 }

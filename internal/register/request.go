@@ -6,6 +6,8 @@ import (
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
 // request makes the REGISTER for what the machine is about to ask.
@@ -26,13 +28,15 @@ func (m *Machine) request(now time.Time) *sipgo.Request {
 	hops := sipgo.MaxForwardsHeader(70)
 	req.AppendHeader(&hops)
 
-	// Contact as text: sipgo would not quote what needs quotes.
-	req.AppendHeader(sipgo.NewHeader("Contact", m.contactValue()))
-	if old := &m.binding; !m.removal && old.Expires.After(now) && !old.Outbound && !sameURI(&old.Contact, &m.contact) {
+	req.AppendHeader(&sipgo.ContactHeader{Address: m.contact, Params: m.contactParams()})
+	if old := &m.binding; !m.removal && old.Expires.After(now) && !old.Outbound && !sipwire.SameURI(&old.Contact, &m.contact) {
 		// The registrar would take the new URI for a second phone and ring
 		// the old one in vain: one request replaces the binding (RFC 3261
 		// section 10.2.2). With outbound the reg-id does that.
-		req.AppendHeader(sipgo.NewHeader("Contact", "<"+old.Contact.String()+">;expires=0"))
+		req.AppendHeader(&sipgo.ContactHeader{
+			Address: old.Contact,
+			Params:  sipgo.HeaderParams{{K: "expires", V: "0"}},
+		})
 	}
 	req.AppendHeader(sipgo.NewHeader("Expires", strconv.FormatInt(int64(m.asked/time.Second), 10)))
 
@@ -58,19 +62,24 @@ func (m *Machine) outbound() bool {
 }
 func (m *Machine) gruu() bool { return m.cfg.GRUU && !m.learned.noGRUU }
 
-func (m *Machine) contactValue() string {
-	b := []byte("<" + m.contact.String() + ">")
+func (m *Machine) contactParams() sipgo.HeaderParams {
+	var params sipgo.HeaderParams
+	add := func(name, value string) {
+		if value != "" && !sipwire.IsToken(value) {
+			value = sipwire.Quote(value)
+		}
+		params = append(params, sipgo.HeaderKV{K: name, V: value})
+	}
 	if m.outbound() {
-		b = append(b, ";reg-id="...)
-		b = strconv.AppendInt(b, int64(m.cfg.RegID), 10)
+		add("reg-id", strconv.Itoa(m.cfg.RegID))
 	}
 	if m.cfg.Instance != "" {
-		b = appendParam(b, "+sip.instance", "<"+m.cfg.Instance+">")
+		add("+sip.instance", "<"+m.cfg.Instance+">")
 	}
 	for _, p := range m.cfg.ContactParams {
-		b = appendParam(b, p.Name, p.Value)
+		add(p.Name, p.Value)
 	}
-	return string(b)
+	return params
 }
 
 // withoutOb takes the ob parameter (RFC 5626 section 5.4) out of a URI.
