@@ -1,0 +1,191 @@
+package call
+
+import (
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// Hangup ends the call in whatever way its state needs: CANCEL, a refusal, or
+// BYE. The reasons go into the Reason header (RFC 3326). It is idempotent.
+func (c *Call) Hangup(now time.Time, reasons ...Reason) {
+	end := End{By: Local, Reasons: reasons}
+	switch {
+	case c.state == Ended:
+	case c.server != nil:
+		// Not answered: 603, as the user declines (RFC 3261 §21.6.2).
+		headers := make([]sipgo.Header, 0, len(reasons))
+		for _, r := range reasons {
+			headers = append(headers, sipgo.NewHeader("Reason", r.String()))
+		}
+		end.Status = sipgo.StatusGlobalDecline
+		c.refuse(now, end.Status, "", end, headers...)
+	case c.active == nil || !c.active.confirmed:
+		c.giveUp(now, end)
+	case c.accept != nil && c.state == Answering:
+		// "The callee's UA MUST NOT send a BYE on a confirmed dialog until
+		// it has received an ACK for its 2xx response" (RFC 3261 §15).
+		c.ending = &end
+	default:
+		c.drop(now, end)
+	}
+}
+
+// drop ends a confirmed dialog with a BYE, or whatever there is instead.
+func (c *Call) drop(now time.Time, end End) {
+	if c.state == Ended {
+		return
+	}
+	switch {
+	case c.server != nil:
+		c.refuse(now, 500, "", end)
+		return
+	case c.active != nil && c.active.confirmed:
+		c.active.bye(now, end.Reasons)
+	default:
+		c.giveUp(now, end)
+		return
+	}
+	c.finish(now, end)
+}
+
+// OnRequest takes a request within the call's dialogs: BYE, INVITE, UPDATE.
+// Other methods are the caller's business, after Sequence.
+func (c *Call) OnRequest(now time.Time, s *transaction.Server) {
+	req := s.Request()
+	l, ok := c.sequence(now, s)
+	if !ok {
+		return
+	}
+	switch req.Method {
+	case sipgo.BYE:
+		c.respond(now, s, c.response(s, sipgo.StatusOK, ""))
+		c.byeReceived(now, l, req)
+	case sipgo.INVITE, sipgo.UPDATE:
+		c.offered(now, l, s)
+	default:
+		c.respond(now, s, c.response(s, sipgo.StatusMethodNotAllowed, ""))
+	}
+}
+
+// Sequence finds the dialog of a request and checks its number (RFC 3261
+// §12.2.2). It answers itself, and returns false, where one of both is wrong.
+func (c *Call) Sequence(now time.Time, s *transaction.Server) bool {
+	_, ok := c.sequence(now, s)
+	return ok
+}
+
+func (c *Call) sequence(now time.Time, s *transaction.Server) (*leg, bool) {
+	req := s.Request()
+	l := c.legFor(sipwire.FromTag(req))
+	cseq := req.CSeq()
+	if l == nil || cseq == nil || c.state == Ended {
+		c.respond(now, s, c.response(s, sipgo.StatusCallTransactionDoesNotExists, ""))
+		return nil, false
+	}
+	if l.haveRemoteCSeq && cseq.SeqNo < l.remoteCSeq {
+		c.respond(now, s, c.response(s, sipgo.StatusInternalServerError, "CSeq out of order"))
+		return nil, false
+	}
+	l.remoteCSeq, l.haveRemoteCSeq = cseq.SeqNo, true
+	// The dialog lives where the peer's latest request came from (a flow
+	// that was replaced, RFC 5626 §5.3).
+	l.flow = s.Flow()
+	return l, true
+}
+
+func (c *Call) byeReceived(now time.Time, l *leg, bye *sipgo.Request) {
+	end := End{By: Remote, Reasons: sipwire.Reasons(bye)}
+	switch {
+	case c.server != nil:
+		// An early dialog ended by its caller: the INVITE still wants its
+		// answer (RFC 3261 §15.1.2).
+		c.refuse(now, sipgo.StatusRequestTerminated, "", end)
+	case l == c.active && l.confirmed:
+		c.finish(now, end)
+	case c.out && c.active == nil:
+		l.drop(now) // one early dialog of many; the INVITE goes on
+	}
+}
+
+// offered takes a re-INVITE or an UPDATE.
+func (c *Call) offered(now time.Time, l *leg, s *transaction.Server) {
+	req := s.Request()
+	invite := req.Method == sipgo.INVITE
+	sdp, err := SDP(req)
+	switch {
+	case err != nil:
+		c.respond(now, s, c.response(s, StatusOf(err), ""))
+		return
+	case l != c.active || !l.confirmed:
+		if invite || sdp != nil {
+			// Before the call stands there is an offer open already
+			// (RFC 3261 §14.2, RFC 3311 §5.2).
+			c.respondBusy(now, s)
+			return
+		}
+	case c.inward != nil || c.accept != nil:
+		c.respondBusy(now, s)
+		return
+	case c.reoff != nil && c.reoff.active():
+		c.respond(now, s, c.response(s, sipgo.StatusRequestPending, ""))
+		return
+	}
+	l.refresh(req)
+	if !invite && sdp == nil {
+		c.accept2xx(now, l, s, nil, false)
+		return
+	}
+	c.inward = s
+	ready := func(now time.Time, answer []byte, err error) {
+		if c.inward != s {
+			return
+		}
+		c.inward = nil
+		if err != nil {
+			// The session stays as it was (RFC 3261 §14.2).
+			c.respond(now, s, c.response(s, StatusOf(err), ""))
+			c.next(now)
+			return
+		}
+		c.accept2xx(now, l, s, answer, sdp == nil)
+		if !invite {
+			c.next(now)
+		}
+	}
+	if sdp != nil {
+		c.makeAnswer(now, l, sdp, offeranswer.Options{}, ready)
+	} else {
+		c.makeOffer(now, l, offeranswer.Options{}, ready)
+	}
+}
+
+func (c *Call) accept2xx(now time.Time, l *leg, s *transaction.Server, sdp []byte, offer bool) {
+	r := c.response(s, sipgo.StatusOK, "")
+	if contact := c.env.Contact(l.flow); contact != nil {
+		r.AppendHeader(contact)
+	}
+	if sdp != nil {
+		setSDP(r, sdp)
+	}
+	if s.Request().Method == sipgo.INVITE {
+		c.send2xx(now, l, s, r, offer)
+		return
+	}
+	c.respond(now, s, r)
+}
+
+// respondBusy: "a UAS that receives a second INVITE before it sends the final
+// response to a first INVITE with a lower CSeq sequence number on the same
+// dialog MUST return a 500 (Server Internal Error) response to the second
+// INVITE and MUST include a Retry-After header field with a randomly chosen
+// value of between 0 and 10 seconds" (RFC 3261 §14.2; RFC 3311 §5.2 for UPDATE).
+func (c *Call) respondBusy(now time.Time, s *transaction.Server) {
+	r := c.response(s, sipgo.StatusInternalServerError, "")
+	r.AppendHeader(sipgo.NewHeader("Retry-After", string('0'+rune(c.env.Float()*10))))
+	c.respond(now, s, r)
+}

@@ -1,0 +1,227 @@
+package call
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// leg is one dialog of a call (RFC 3261 §12) with its media.
+type leg struct {
+	c         *Call
+	flow      transaction.Flow
+	remoteTag string
+
+	localURI, remoteURI sipgo.Uri // without tags; From and To of our requests
+	localName           string
+	remoteName          string
+	target              sipgo.Uri // remote target: the peer's Contact
+	routes              []string  // route set as it was written, in the order of our Route headers
+	localCSeq           uint32
+	remoteCSeq          uint32
+	haveRemoteCSeq      bool
+
+	confirmed bool
+	ack       *sipgo.Request // the ACK of the latest 2xx, to be sent again
+	ackCSeq   uint32
+
+	media    offeranswer.Leg // for operations alone, like Call.made
+	lastSDP  string          // the provisional answer already applied
+	answered bool            // an answer was applied
+	streams  []offeranswer.Stream
+}
+
+// fromResponse makes the dialog of a response to our INVITE (RFC 3261 §12.1.2).
+func (c *Call) fromResponse(flow transaction.Flow, r *sipgo.Response) *leg {
+	l := &leg{c: c, flow: flow, remoteTag: sipwire.ToTag(r), localCSeq: c.cseq}
+	if f := c.invite.From(); f != nil {
+		l.localURI, l.localName = f.Address, f.DisplayName
+	}
+	if t := c.invite.To(); t != nil {
+		l.remoteURI, l.remoteName = t.Address, t.DisplayName
+	}
+	l.target = c.invite.Recipient
+	l.refresh(r)
+	l.recordRoute(r, true)
+	c.legs = append(c.legs, l)
+	return l
+}
+
+// fromRequest makes the dialog of an INVITE that came (RFC 3261 §12.1.1).
+func (c *Call) fromRequest(flow transaction.Flow, req *sipgo.Request) *leg {
+	l := &leg{c: c, flow: flow, remoteTag: sipwire.FromTag(req), localCSeq: uint32(c.env.Float() * (1 << 16))}
+	if t := req.To(); t != nil {
+		l.localURI, l.localName = t.Address, t.DisplayName
+	}
+	if f := req.From(); f != nil {
+		l.remoteURI, l.remoteName = f.Address, f.DisplayName
+	}
+	l.target = l.remoteURI
+	l.refresh(req)
+	l.recordRoute(req, false)
+	if cseq := req.CSeq(); cseq != nil {
+		l.remoteCSeq, l.haveRemoteCSeq = cseq.SeqNo, true
+	}
+	c.legs = append(c.legs, l)
+	return l
+}
+
+// refresh takes the peer's Contact (RFC 3261 §12.2: target refresh).
+func (l *leg) refresh(m interface{ Contact() *sipgo.ContactHeader }) {
+	if contact := m.Contact(); contact != nil && contact.Address.Host != "" {
+		l.target = *contact.Address.Clone()
+	}
+}
+
+// recordRoute sets the route set from Record-Route: reversed where we are the
+// caller (RFC 3261 §12.1.2), as it stands where we are not (§12.1.1).
+func (l *leg) recordRoute(m sipgo.Message, reverse bool) {
+	l.routes = slices.Collect(sipwire.Values(m, "Record-Route"))
+	if reverse {
+		slices.Reverse(l.routes)
+	}
+}
+
+// request makes a request within the dialog (RFC 3261 §12.2.1.1).
+func (l *leg) request(method sipgo.RequestMethod) *sipgo.Request {
+	cseq := l.localCSeq
+	if method != sipgo.ACK {
+		l.localCSeq++
+		cseq = l.localCSeq
+	}
+	target := *l.target.Clone()
+	target.Headers = nil
+	routes := l.routes
+	if len(routes) > 0 {
+		if _, first, _, err := sipwire.ParseNameAddr(routes[0]); err == nil && !first.UriParams.Has("lr") {
+			// A strict router: it goes into the Request-URI, the target to
+			// the end of the route (RFC 3261 §12.2.1.1).
+			routes = append(slices.Clone(routes[1:]), "<"+sipwire.FormatURI(&target)+">")
+			target = first
+			target.Headers = nil
+		}
+	}
+	req := sipgo.NewRequest(method, target)
+	for _, r := range routes {
+		req.AppendHeader(sipgo.NewHeader("Route", r))
+	}
+	maxForwards := sipgo.MaxForwardsHeader(70)
+	req.AppendHeader(&maxForwards)
+	from := &sipgo.FromHeader{DisplayName: l.localName, Address: l.localURI, Params: sipgo.HeaderParams{{K: "tag", V: l.c.localTag}}}
+	to := &sipgo.ToHeader{DisplayName: l.remoteName, Address: l.remoteURI}
+	if l.remoteTag != "" {
+		to.Params = sipgo.HeaderParams{{K: "tag", V: l.remoteTag}}
+	}
+	req.AppendHeader(from)
+	req.AppendHeader(to)
+	callID := sipgo.CallIDHeader(l.c.id)
+	req.AppendHeader(&callID)
+	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: cseq, MethodName: method})
+	switch method {
+	case sipgo.INVITE, sipgo.UPDATE:
+		if contact := l.c.env.Contact(l.flow); contact != nil {
+			req.AppendHeader(contact)
+		}
+	}
+	if method != sipgo.ACK {
+		l.c.env.Decorate(req)
+	}
+	return req
+}
+
+// acknowledge answers a 2xx of our INVITE with its number (RFC 3261
+// §13.2.2.4), and keeps the ACK for when the 2xx comes again.
+func (l *leg) acknowledge(now time.Time, invite Outgoing, cseq uint32, sdp []byte) {
+	ack := l.request(sipgo.ACK)
+	ack.ReplaceHeader(&sipgo.CSeqHeader{SeqNo: cseq, MethodName: sipgo.ACK})
+	if sdp != nil {
+		setSDP(ack, sdp)
+	}
+	l.ack, l.ackCSeq = ack, cseq
+	l.c.env.Ack(now, l.flow, ack, invite)
+}
+
+// bye ends a confirmed dialog. Nobody waits for the outcome: the dialog is
+// over when the BYE is sent (RFC 3261 §15.1.1).
+func (l *leg) bye(now time.Time, reasons []Reason) {
+	req := l.request(sipgo.BYE)
+	appendReasons(req, reasons)
+	l.c.env.Request(now, l.flow, req, byeHandler{l})
+}
+
+type byeHandler struct{ l *leg }
+
+func (byeHandler) Response(time.Time, transaction.Flow, *sipgo.Response) {}
+func (byeHandler) Failed(time.Time, error)                               {}
+func (h byeHandler) NextCSeq() uint32                                    { h.l.localCSeq++; return h.l.localCSeq }
+
+// setAnswer gives the peer's answer to media.
+func (l *leg) setAnswer(now time.Time, sdp []byte, provisional bool, done func(now time.Time, err error)) {
+	c := l.c
+	var err error
+	var streams []offeranswer.Stream
+	c.do(now, func(ctx context.Context) {
+		if err = l.makeMedia(); err != nil {
+			return
+		}
+		if err = l.media.SetAnswer(ctx, sdp, provisional); err == nil {
+			streams = l.media.Streams()
+		}
+	}, func(now time.Time) {
+		if err == nil {
+			l.answered, l.streams = true, streams
+			c.changed(now, l)
+		}
+		done(now, err)
+	})
+}
+
+// makeMedia makes the leg's media unless it has them. Outside the loop.
+func (l *leg) makeMedia() error {
+	if l.media != nil {
+		return nil
+	}
+	m, err := l.c.made.Leg(l.remoteTag)
+	if err != nil {
+		return err
+	}
+	l.media = m
+	return nil
+}
+
+// drop closes a leg that did not become the call.
+func (l *leg) drop(now time.Time) {
+	c := l.c
+	for i, x := range c.legs {
+		if x == l {
+			c.legs = append(c.legs[:i], c.legs[i+1:]...)
+			break
+		}
+	}
+	if c.state != Ended && (c.media != nil || c.mediaRun) {
+		c.do(now, func(context.Context) {
+			if l.media != nil {
+				l.media.Close()
+			}
+		}, nil)
+	}
+}
+
+// setSDP gives a message a session description.
+func setSDP(m sipgo.Message, sdp []byte) {
+	ct := sipgo.ContentTypeHeader("application/sdp")
+	m.AppendHeader(&ct)
+	m.SetBody(sdp)
+}
+
+func appendReasons(m sipgo.Message, reasons []Reason) {
+	for _, r := range reasons {
+		m.AppendHeader(sipgo.NewHeader("Reason", r.String()))
+	}
+}

@@ -1,0 +1,305 @@
+package call
+
+import (
+	"context"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// NewIncoming makes the call of an INVITE that came. Nothing is said to the
+// caller yet; the transaction sends 100 by itself. A body that cannot be
+// understood is an error that means an answer (RFC 3261 §8.2.3).
+func NewIncoming(env Env, t Timers, s *transaction.Server) (*Call, error) {
+	offer, err := SDP(s.Request())
+	if err != nil {
+		return nil, err
+	}
+	c := newCall(env, t)
+	c.state, c.server, c.invite, c.offer = Incoming, s, s.Request(), offer
+	c.localTag = env.ID(12)
+	if id := c.invite.CallID(); id != nil {
+		c.id = string(*id)
+	}
+	s.User = (*serverUser)(c)
+	c.active = c.fromRequest(s.Flow(), c.invite)
+	return c, nil
+}
+
+// Of is the call that an INVITE's server transaction belongs to.
+func Of(s *transaction.Server) (*Call, bool) {
+	u, ok := s.User.(*serverUser)
+	return (*Call)(u), ok
+}
+
+// serverUser hears of the end of the INVITE's server transaction.
+type serverUser Call
+
+func (u *serverUser) Done(time.Time, *transaction.Server) {}
+
+// Failed: no ACK came for a refusal. The call is over as it was.
+func (u *serverUser) Failed(time.Time, *transaction.Server, error) {}
+
+// Ring tells the caller that the user is being alerted (180), or something
+// else that is provisional. In a dialog of its own from then on.
+func (c *Call) Ring(now time.Time, status int, reason string, headers ...sipgo.Header) error {
+	if c.server == nil || c.state != Incoming && c.state != Ringing || status <= 100 || status >= 200 {
+		return ErrState
+	}
+	r := c.response(c.server, status, reason)
+	c.dialogHeaders(r)
+	for _, h := range headers {
+		r.AppendHeader(h)
+	}
+	c.respond(now, c.server, r)
+	c.setState(now, Ringing)
+	return nil
+}
+
+// Progress answers the offer in a 183, so that the caller hears us before we
+// answer. The description is repeated in the 2xx (RFC 3261 §13.2.1).
+func (c *Call) Progress(now time.Time, o offeranswer.Options, done func(now time.Time, err error)) {
+	if c.server == nil || c.offer == nil || c.early || c.state != Incoming && c.state != Ringing {
+		done(now, ErrState)
+		return
+	}
+	c.early = true
+	c.makeAnswer(now, c.active, c.offer, o, func(now time.Time, sdp []byte, err error) {
+		if err == nil && c.server == nil {
+			err = ErrState
+		}
+		if err != nil {
+			c.early = false
+			done(now, err)
+			return
+		}
+		c.active.lastSDP = string(sdp)
+		r := c.response(c.server, sipgo.StatusSessionInProgress, "")
+		c.dialogHeaders(r)
+		setSDP(r, sdp)
+		c.respond(now, c.server, r)
+		c.setState(now, Ringing)
+		done(now, nil)
+	})
+}
+
+// Answer accepts the call. done is told when the 2xx is out, or why not.
+func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.Time, err error)) {
+	if c.server == nil || c.ending != nil || c.state != Incoming && c.state != Ringing {
+		done(now, ErrState)
+		return
+	}
+	s, l := c.server, c.active
+	c.setState(now, Answering)
+	ready := func(now time.Time, sdp []byte, err error) {
+		if c.server != s {
+			done(now, ErrEnded) // cancelled meanwhile
+			return
+		}
+		if err != nil {
+			done(now, err)
+			c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})
+			return
+		}
+		c.server = nil
+		r := c.response(s, sipgo.StatusOK, "")
+		c.dialogHeaders(r)
+		if sdp != nil {
+			setSDP(r, sdp)
+		}
+		l.confirmed = true
+		c.send2xx(now, l, s, r, c.offer == nil)
+		done(now, nil)
+	}
+	switch {
+	case c.early:
+		// The same answer as in the 183. It is done when that is.
+		c.do(now, func(context.Context) {}, func(now time.Time) { ready(now, []byte(l.lastSDP), nil) })
+	case c.offer != nil:
+		c.makeAnswer(now, l, c.offer, o, ready)
+	default:
+		c.makeOffer(now, l, o, ready)
+	}
+}
+
+// makeAnswer answers the peer's offer; what it stages is committed, as our
+// answer is under way once ready was told.
+func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Options, ready func(now time.Time, sdp []byte, err error)) {
+	var sdp []byte
+	var streams []offeranswer.Stream
+	var err error
+	c.do(now, func(ctx context.Context) {
+		if err = c.makeMedia(ctx); err != nil {
+			return
+		}
+		if err = l.makeMedia(); err != nil {
+			return
+		}
+		if sdp, err = l.media.Answer(ctx, offer, o); err == nil {
+			err = l.media.Commit()
+			streams = l.media.Streams()
+		}
+		if err != nil {
+			l.media.Rollback()
+		}
+	}, func(now time.Time) {
+		if err == nil {
+			l.streams = streams
+			c.changed(now, l)
+		}
+		ready(now, sdp, err)
+	})
+}
+
+// makeOffer makes an offer within a dialog.
+func (c *Call) makeOffer(now time.Time, l *leg, o offeranswer.Options, ready func(now time.Time, sdp []byte, err error)) {
+	var sdp []byte
+	var err error
+	c.do(now, func(ctx context.Context) {
+		if err = c.makeMedia(ctx); err != nil {
+			return
+		}
+		if err = l.makeMedia(); err == nil {
+			sdp, err = l.media.Offer(ctx, o)
+		}
+	}, func(now time.Time) { ready(now, sdp, err) })
+}
+
+// dialogHeaders adds what a dialog-forming response needs (RFC 3261 §12.1.1);
+// Record-Route is copied by whoever made the response.
+func (c *Call) dialogHeaders(r *sipgo.Response) {
+	if contact := c.env.Contact(c.active.flow); contact != nil && r.Contact() == nil {
+		r.AppendHeader(contact)
+	}
+}
+
+// Reject refuses the call with a final response of 300 to 699.
+func (c *Call) Reject(now time.Time, status int, phrase string, headers ...sipgo.Header) error {
+	if c.server == nil || status < 300 || status > 699 {
+		return ErrState
+	}
+	c.refuse(now, status, phrase, End{By: Local, Status: status, Phrase: phrase}, headers...)
+	return nil
+}
+
+func (c *Call) refuse(now time.Time, status int, phrase string, end End, headers ...sipgo.Header) {
+	s := c.server
+	c.server = nil
+	r := c.response(s, status, phrase)
+	for _, h := range headers {
+		r.AppendHeader(h)
+	}
+	if end.Status == status {
+		end.Phrase = r.Reason
+	}
+	c.respond(now, s, r)
+	c.finish(now, end)
+}
+
+// Cancelled takes the CANCEL of the INVITE, which was itself answered by the
+// caller of this function (RFC 3261 §9.2). It is without effect once there is
+// a final response.
+func (c *Call) Cancelled(now time.Time, cancel *sipgo.Request) {
+	if c.server == nil {
+		return
+	}
+	c.refuse(now, sipgo.StatusRequestTerminated, "", End{By: Remote, Reasons: sipwire.Reasons(cancel)})
+}
+
+// accepted is a 2xx of ours on its way: sent again until the ACK comes, on
+// every transport (RFC 3261 §13.3.1.4).
+type accepted struct {
+	l        *leg
+	s        *transaction.Server
+	res      *sipgo.Response
+	cseq     uint32
+	offered  bool // the 2xx carries an offer: the ACK has the answer
+	interval time.Duration
+	deadline time.Time
+	timer    timerq.Timer
+}
+
+func (c *Call) send2xx(now time.Time, l *leg, s *transaction.Server, r *sipgo.Response, offered bool) {
+	a := &accepted{l: l, s: s, res: r, offered: offered, interval: c.timers.T1, deadline: now.Add(64 * c.timers.T1)}
+	if cseq := s.Request().CSeq(); cseq != nil {
+		a.cseq = cseq.SeqNo
+	}
+	a.timer.F = func(now time.Time) { c.resend2xx(now, a) }
+	c.accept = a
+	c.respond(now, s, r)
+	c.env.Timers().Set(&a.timer, now.Add(a.interval))
+}
+
+func (c *Call) resend2xx(now time.Time, a *accepted) {
+	if !now.Before(a.deadline) {
+		// "If the server retransmits the 2xx response for 64*T1 seconds
+		// without receiving an ACK, the dialog is confirmed, but the session
+		// SHOULD be terminated" (RFC 3261 §13.3.1.4).
+		c.accept = nil
+		c.drop(now, End{By: Network, Err: ErrNoAck})
+		return
+	}
+	a.s.Respond(now, a.res)
+	a.interval = min(2*a.interval, c.timers.T2)
+	at := now.Add(a.interval)
+	if at.After(a.deadline) {
+		at = a.deadline
+	}
+	c.env.Timers().Set(&a.timer, at)
+}
+
+func (a *accepted) stop(c *Call) {
+	if a != nil {
+		c.env.Timers().Stop(&a.timer)
+	}
+}
+
+// OnAck takes an ACK for a 2xx of this call.
+func (c *Call) OnAck(now time.Time, ack *sipgo.Request) {
+	a := c.accept
+	if a == nil {
+		return
+	}
+	if cseq := ack.CSeq(); cseq == nil || cseq.SeqNo != a.cseq {
+		return
+	}
+	c.accept = nil
+	a.stop(c)
+	if !a.offered {
+		c.acknowledged(now)
+		return
+	}
+	sdp, err := SDP(ack)
+	if err == nil && sdp == nil {
+		err = ErrOffer
+	}
+	if err != nil {
+		c.drop(now, End{By: Network, Err: err})
+		return
+	}
+	a.l.setAnswer(now, sdp, false, func(now time.Time, err error) {
+		if err != nil {
+			c.drop(now, End{By: Network, Err: err})
+			return
+		}
+		c.acknowledged(now)
+	})
+}
+
+// acknowledged goes on after an ACK: with the hang-up that waited for it, or
+// with the offers that did.
+func (c *Call) acknowledged(now time.Time) {
+	if c.ending != nil {
+		c.drop(now, *c.ending)
+		return
+	}
+	if c.state == Answering {
+		c.setState(now, Established)
+	}
+	c.next(now)
+}
