@@ -58,15 +58,15 @@ func (t *Table) serverKey(req *sipgo.Request, method sipgo.RequestMethod, toTag 
 // findAcked is the INVITE server transaction an ACK belongs to.
 func (t *Table) findAcked(ack *sipgo.Request) *Server {
 	tag := sipwire.ToTag(ack)
-	if s := t.servers[string(t.serverKey(ack, sipgo.INVITE, tag))]; s != nil {
+	s := t.servers[string(t.serverKey(ack, sipgo.INVITE, tag))]
+	if hasCookie(sipwire.TopBranch(ack)) {
 		return s
 	}
-	if hasCookie(sipwire.TopBranch(ack)) {
-		return nil
-	}
 	// RFC 3261 §17.2.3 without the cookie: the To tag of the ACK is that of
-	// the response, while the INVITE had none.
-	s := t.servers[string(t.serverKey(ack, sipgo.INVITE, ""))]
+	// the response. The INVITE had it too, or none.
+	if s == nil {
+		s = t.servers[string(t.serverKey(ack, sipgo.INVITE, ""))]
+	}
 	if s != nil && s.respondedTag() == tag {
 		return s
 	}

@@ -33,7 +33,8 @@ const (
 
 // Server is a server transaction.
 type Server struct {
-	// User may be set at any time, and be nil.
+	// User may be set at any time, and be nil. Setting it to nil lets go of
+	// whatever it holds while the transaction lingers.
 	User ServerUser
 
 	t       *Table
@@ -204,7 +205,7 @@ func (s *Server) repeated(now time.Time) {
 func (s *Server) acked(now time.Time, f Flow, ack *sipgo.Request) bool {
 	switch s.state {
 	case serverCompleted:
-		s.state, s.interval, s.final = serverConfirmed, 0, nil
+		s.state, s.interval = serverConfirmed, 0
 		if s.flow.Reliable() {
 			s.remove(now)
 			return true
