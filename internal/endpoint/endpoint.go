@@ -1,0 +1,328 @@
+// Package endpoint is the loop that a user agent and the lab's server run on:
+// it ties the transaction machines to transports, clock and randomness.
+//
+// One goroutine owns an [Endpoint] and everything that its users hang on it:
+// transactions, dialogs, registrations, calls. Code that runs there is handed
+// the time and must not block; it says so in its documentation as "in the
+// loop". Everything else enters through [Endpoint.Post] and [Endpoint.Run].
+package endpoint
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	mrand "math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/digest"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+)
+
+// ErrClosed is what operations on a closed endpoint return.
+var ErrClosed = errors.New("endpoint closed")
+
+// Handler is who uses an endpoint. Its methods run in the loop.
+type Handler interface {
+	// Request takes a new request (never ACK). A CANCEL names what it
+	// cancels, see transaction.Server.Cancels.
+	Request(now time.Time, s *transaction.Server)
+	// Ack takes the ACK of a 2xx.
+	Ack(now time.Time, f *transport.Flow, ack *sipgo.Request)
+	// Stray takes a response that no transaction waits for; a forked 2xx of a
+	// terminated INVITE transaction is one.
+	Stray(now time.Time, f *transport.Flow, r *sipgo.Response)
+	// Route chooses the flow of a request that names none, and again when
+	// that one failed. It calls ready once, at once or later, in the loop.
+	Route(now time.Time, o *Outgoing, ready func(now time.Time, f *transport.Flow, err error))
+	// FlowClosed tells that a stream flow ended.
+	FlowClosed(now time.Time, f *transport.Flow, err error)
+	// Pong and STUN are the answers to keep-alives.
+	Pong(now time.Time, f *transport.Flow)
+	STUN(now time.Time, f *transport.Flow, id [12]byte, mapped netip.AddrPort, err error)
+}
+
+// Config is what an endpoint is made of.
+type Config struct {
+	Transport transport.Config
+	Timers    transaction.Config
+	Handler   Handler
+	Logger    *slog.Logger // nil: silent
+	Rand      io.Reader    // seeds tags, branches and jitter; nil: crypto/rand
+	UserAgent string       // value of User-Agent or Server; "": none
+
+	// Digest answers challenges and adds credentials; nil: 401 and 407 are
+	// final like any other response.
+	Digest *digest.Client
+}
+
+// Endpoint is a loop with transactions and transports. Make it with [New].
+type Endpoint struct {
+	cfg   Config
+	log   *slog.Logger
+	rnd   *mrand.ChaCha8
+	Q     timerq.Queue       // in the loop
+	Table *transaction.Table // in the loop
+	Net   *transport.Transport
+
+	mail    chan mail
+	ctx     context.Context // ends with the endpoint
+	cancel  context.CancelFunc
+	stopped chan struct{}
+	work    sync.WaitGroup // of Go
+}
+
+type mailKind uint8
+
+const (
+	mailFunc mailKind = iota
+	mailMessage
+	mailClosed
+	mailPong
+)
+
+type mail struct {
+	kind mailKind
+	f    *transport.Flow
+	msg  sipgo.Message
+	fn   func(now time.Time)
+	err  error
+}
+
+// mailbox is how many inputs wait for the loop before readers are made to
+// wait. Enough to work in batches, small beside a socket's own buffer.
+const mailbox = 128
+
+// New starts an endpoint. Close ends it.
+func New(cfg Config) (*Endpoint, error) {
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	var seed [32]byte
+	if _, err := io.ReadFull(cfg.Rand, seed[:]); err != nil {
+		return nil, fmt.Errorf("endpoint: randomness: %w", err)
+	}
+	e := &Endpoint{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		rnd:     mrand.NewChaCha8(seed),
+		mail:    make(chan mail, mailbox),
+		stopped: make(chan struct{}),
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.Table = transaction.New(&e.Q, cfg.Timers, (*sink)(e))
+	e.Net = transport.New(cfg.Transport, (*receiver)(e))
+	go e.loop()
+	return e, nil
+}
+
+// Logger is the endpoint's logger, never nil.
+func (e *Endpoint) Logger() *slog.Logger { return e.log }
+
+// Context ends when the endpoint closes.
+func (e *Endpoint) Context() context.Context { return e.ctx }
+
+// Close ends the loop, what Go has started and every connection, and waits
+// for them. It must not be called in the loop. It is idempotent.
+func (e *Endpoint) Close() error {
+	e.cancel()
+	<-e.stopped
+	err := e.Net.Close()
+	e.work.Wait()
+	return err
+}
+
+// Post hands a function to the loop and tells whether it will run.
+func (e *Endpoint) Post(fn func(now time.Time)) bool {
+	return e.post(mail{fn: fn})
+}
+
+func (e *Endpoint) post(m mail) bool {
+	select {
+	case e.mail <- m:
+		return true
+	case <-e.ctx.Done():
+		return false
+	}
+}
+
+// Run runs a function in the loop and waits for it. The error is the
+// context's, or ErrClosed. After an error the function may still run.
+func (e *Endpoint) Run(ctx context.Context, fn func(now time.Time)) error {
+	done := make(chan struct{})
+	m := mail{fn: func(now time.Time) { fn(now); close(done) }}
+	select {
+	case e.mail <- m:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-e.ctx.Done():
+		return ErrClosed
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-e.stopped:
+		return ErrClosed
+	}
+}
+
+// Go runs work outside the loop, then done in the loop with its outcome. It is
+// for what may block. done does not run once the endpoint has closed; abort,
+// if not nil, does then.
+func (e *Endpoint) Go(work func(ctx context.Context), done func(now time.Time), abort func()) {
+	e.work.Go(func() {
+		work(e.ctx)
+		if !e.Post(done) && abort != nil {
+			abort()
+		}
+	})
+}
+
+func (e *Endpoint) loop() {
+	defer close(e.stopped)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	armed := time.Now().Add(time.Hour)
+	for {
+		if next, ok := e.Q.Next(); ok && next.Before(armed) {
+			timer.Reset(time.Until(next))
+			armed = next
+		}
+		select {
+		case m := <-e.mail:
+			now := time.Now()
+			e.Q.Advance(now)
+			e.handle(now, m)
+			e.drain(now)
+		case <-timer.C:
+			now := time.Now()
+			e.Q.Advance(now)
+			armed = now.Add(time.Hour)
+			timer.Reset(time.Hour)
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// drain takes what waits in one go, so that a burst pays for one look at the
+// clock and at the timers.
+func (e *Endpoint) drain(now time.Time) {
+	for range mailbox {
+		select {
+		case m := <-e.mail:
+			e.handle(now, m)
+		default:
+			return
+		}
+	}
+}
+
+func (e *Endpoint) handle(now time.Time, m mail) {
+	switch m.kind {
+	case mailFunc:
+		m.fn(now)
+	case mailMessage:
+		if req, ok := m.msg.(*sipgo.Request); ok {
+			receivedFrom(req, m.f.Remote())
+		}
+		e.Table.Receive(now, m.f, m.msg)
+	case mailClosed:
+		e.Table.FlowFailed(now, m.f, m.err)
+		e.cfg.Handler.FlowClosed(now, m.f, m.err)
+	case mailPong:
+		e.cfg.Handler.Pong(now, m.f)
+	}
+}
+
+// receivedFrom notes in the top Via where a request came from, so that the
+// answer finds its way back (RFC 3261 §18.2.1, RFC 3581 §4).
+func receivedFrom(req *sipgo.Request, from netip.AddrPort) {
+	via := req.Via()
+	if via == nil {
+		return
+	}
+	addr := from.Addr().Unmap().String()
+	if _, ok := via.Params.Get("rport"); ok {
+		via.Params.Add("rport", fmt.Sprint(from.Port()))
+		via.Params.Add("received", addr)
+	} else if via.Host != addr {
+		via.Params.Add("received", addr)
+	}
+}
+
+// Sink of the transactions.
+type sink Endpoint
+
+func (s *sink) Send(now time.Time, f transaction.Flow, m sipgo.Message) {
+	e := (*Endpoint)(s)
+	flow := f.(*transport.Flow)
+	if err := flow.Send(sipwire.Append(nil, m)); err != nil {
+		// Not from here: the machine that sends is at work.
+		timer := &timerq.Timer{F: func(now time.Time) { e.Table.SendFailed(now, m, err) }}
+		e.Q.Set(timer, now)
+	}
+}
+
+func (s *sink) Request(now time.Time, tx *transaction.Server) {
+	s.cfg.Handler.Request(now, tx)
+}
+
+func (s *sink) Ack(now time.Time, f transaction.Flow, ack *sipgo.Request) {
+	s.cfg.Handler.Ack(now, f.(*transport.Flow), ack)
+}
+
+func (s *sink) Stray(now time.Time, f transaction.Flow, r *sipgo.Response) {
+	s.cfg.Handler.Stray(now, f.(*transport.Flow), r)
+}
+
+// receiver is the transport's handler: it runs on readers' goroutines.
+type receiver Endpoint
+
+func (r *receiver) Message(f *transport.Flow, m sipgo.Message, _ []byte) {
+	(*Endpoint)(r).post(mail{kind: mailMessage, f: f, msg: m})
+}
+
+func (r *receiver) Bad(f *transport.Flow, bad *sipwire.BadMessage) {
+	e := (*Endpoint)(r)
+	if bad.Status == 0 || bad.Request == nil {
+		e.log.Debug("dropped a malformed message", "from", f.Remote(), "reason", bad.Reason)
+		return
+	}
+	e.post(mail{f: f, fn: func(now time.Time) {
+		// Answered without state (RFC 3261 §8.2.7): nothing is kept for who
+		// cannot write.
+		receivedFrom(bad.Request, f.Remote())
+		res := sipwire.ResponseTo(bad.Request, bad.Status, bad.Reason, e.Tag())
+		(*sink)(e).Send(now, f, res)
+	}})
+}
+
+func (r *receiver) Pong(f *transport.Flow) {
+	(*Endpoint)(r).post(mail{kind: mailPong, f: f})
+}
+
+func (r *receiver) STUN(f *transport.Flow, id [12]byte, mapped netip.AddrPort, err error) {
+	e := (*Endpoint)(r)
+	e.post(mail{fn: func(now time.Time) { e.cfg.Handler.STUN(now, f, id, mapped, err) }})
+}
+
+func (r *receiver) Closed(f *transport.Flow, err error) {
+	(*Endpoint)(r).post(mail{kind: mailClosed, f: f, err: err})
+}
+
+func (r *receiver) Accepted(*transport.Flow) {}
