@@ -9,9 +9,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // PhoneConfig says what kind of phone a test wants, baresip or Linphone.
@@ -80,6 +82,10 @@ type Event struct {
 	Token    string `json:"token"`
 }
 
+// baresipStatus is the line of call time and bit rate that it rewrites all the
+// time, and color codes.
+var baresipStatus = regexp.MustCompile(`\[[0-9:]+\] audio=[^\s]+ \(bit/s\)\s*|\x1b\[[0-9;]*[A-Za-z]|\r`)
+
 // StartBaresip starts a baresip and returns when it has registered. It ends with the test.
 func StartBaresip(t testing.TB, c PhoneConfig) *Baresip {
 	t.Helper()
@@ -123,7 +129,8 @@ func StartBaresip(t testing.TB, c PhoneConfig) *Baresip {
 	p := &Baresip{AOR: c.Registrar.AOR(c.User), t: t, dir: dir, events: newEventLog()}
 	p.proc = start(t, spec{
 		program: "baresip", args: []string{"-f", dir, "-v"}, dir: dir, twice: true,
-		env: []string{"HOME=" + filepath.Join(dir, "state")},
+		env:    []string{"HOME=" + filepath.Join(dir, "state")},
+		filter: func(line string) string { return baresipStatus.ReplaceAllString(line, "") },
 	})
 	p.Log = p.proc.out
 	p.dial(loopback(control))
@@ -276,12 +283,42 @@ func (p *Baresip) await(since Mark, what string, match func(Event) bool) Event {
 // the order of their beginning. A file is complete when its call has ended.
 func (p *Baresip) Heard() []string {
 	p.t.Helper()
+	// Their names hold the time, so that Glob's order is the right one.
 	files, err := filepath.Glob(filepath.Join(p.dir, "rec", "dump-*-dec.wav"))
 	if err != nil {
-		p.t.Fatal(err)
+		p.t.Fatalf("peertest: %v", err)
 	}
 	return files
 }
+
+// Codec returns the codec it sends with in its latest call, as "opus/48000/2".
+func (p *Baresip) Codec() string {
+	p.t.Helper()
+	var codec string
+	for _, line := range p.Log.Since(0) {
+		if m := baresipEncoder.FindStringSubmatch(line); m != nil {
+			codec = m[1] + "/" + m[2] + "/" + m[3]
+		}
+	}
+	return codec
+}
+
+var baresipEncoder = regexp.MustCompile(`Set audio encoder: (\S+) ([0-9]+)Hz ([0-9]+)ch`)
+
+// WaitHeard waits until it has recorded so much in its latest call.
+func (p *Baresip) WaitHeard(d time.Duration) {
+	p.t.Helper()
+	waitRecorded(p.t, func() (string, error) {
+		files := p.Heard()
+		if len(files) == 0 {
+			return "", errors.New("baresip has recorded nothing")
+		}
+		return files[len(files)-1], nil
+	}, d)
+}
+
+// Stop ends it, as at the end of the test: it hangs up and unregisters.
+func (p *Baresip) Stop() { p.proc.stop() }
 
 // eventLog holds the events of a control connection.
 type eventLog struct {

@@ -3,7 +3,6 @@ package peertest
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"github.com/hoorn-phone/hoorn/internal/testca"
 )
 
 //go:embed config/*.tmpl
@@ -60,9 +61,9 @@ type KamailioConfig struct {
 // users alice, bob, carol and dave and any loadN (load1, load2, ...); each
 // user's password is "secret-" and the name.
 type Kamailio struct {
-	Domain string         // the SIP domain and digest realm
-	CA     *x509.CertPool // who signed its certificate
-	Log    *Output        // of the latest start
+	Domain string     // the SIP domain and digest realm
+	CA     *testca.CA // who signed its certificate
+	Log    *Output    // of the latest start
 
 	t     testing.TB
 	dir   string
@@ -80,11 +81,10 @@ func StartKamailio(t testing.TB, c KamailioConfig) *Kamailio {
 	dir := tempDir(t, "kamailio")
 	b := reserve(t, 5)
 	k := &Kamailio{
-		Domain: "hoorn.test", t: t, dir: dir,
+		Domain: "hoorn.test", CA: newCA(t), t: t, dir: dir,
 		ports: kamailioPorts{SIP: b.take(1), TLS: b.take(1), WS: b.take(1), WSS: b.take(1), RPC: b.take(1)},
 	}
-	k.certs = mint(t, dir, k.Domain)
-	k.CA = k.certs.Pool
+	k.certs = mint(t, k.CA, dir, k.Domain)
 
 	seconds := func(d, otherwise time.Duration) int {
 		if d == 0 {

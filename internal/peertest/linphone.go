@@ -190,5 +190,9 @@ func (p *Linphone) WaitDigits(since Mark, n int) string {
 	return digits.String()
 }
 
-// Heard returns the WAV file of what it heard.
+// Stop ends it, as at the end of the test. What it heard is complete after that.
+func (p *Linphone) Stop() { p.proc.stop() }
+
+// Heard returns the WAV file of what it heard, in all its calls one after the
+// other. Linphone writes it late: it is complete when its call has ended, or after Stop.
 func (p *Linphone) Heard() string { return filepath.Join(p.dir, "heard.wav") }

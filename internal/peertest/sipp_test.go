@@ -6,6 +6,7 @@ import (
 )
 
 func TestSippCallsSipp(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{"udp", "tcp"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()

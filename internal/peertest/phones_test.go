@@ -1,0 +1,125 @@
+package peertest
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// These tests show the harness with the peers among themselves: what is wrong
+// here is not the fault of hoorn.
+
+// source writes a melody to a file, long enough for any call.
+func source(t *testing.T, m Melody) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "source.wav")
+	WriteWAV(t, file, m.Play(48000, 30*time.Second))
+	return file
+}
+
+const talk = 2 * time.Second
+
+func TestBaresipCallsBaresip(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name       string
+		registrar  KamailioConfig
+		transport  string
+		codec      string
+		named      string
+		encryption Encryption
+		secured    string // how baresip names the protection
+	}{
+		{"TLS, SDES, opus", KamailioConfig{}, "tls", "opus", "opus/48000/2", SDES, "AES_CM_128_HMAC_SHA1_80"},
+		{"TLS, DTLS, G722", KamailioConfig{}, "tls", "G722", "G722/16000/1", DTLS, "DTLS"},
+		{"UDP, plain, PCMU", KamailioConfig{}, "udp", "PCMU", "PCMU/8000/1", Plain, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			k := StartKamailio(t, c.registrar)
+			alice := StartBaresip(t, PhoneConfig{
+				User: "alice", Registrar: k, Transport: c.transport, Codecs: []string{c.codec}, Encryption: c.encryption, Source: source(t, MelodyA),
+			})
+			bob := StartBaresip(t, PhoneConfig{
+				User: "bob", Registrar: k, Transport: c.transport, Codecs: []string{c.codec}, Encryption: c.encryption, Source: source(t, MelodyB),
+			})
+			alice.Dial(bob.AOR)
+			bob.WaitEvent(0, "CALL_INCOMING")
+			bob.Answer()
+			alice.WaitEvent(0, "CALL_ESTABLISHED")
+			if c.secured != "" {
+				alice.WaitEvent(0, "CALL_MENC")
+			}
+			if got := alice.Codec(); got != c.named {
+				t.Errorf("alice sends with %s, want %s", got, c.named)
+			}
+			alice.SendDigits("159#")
+			if got := bob.WaitDigits(0, 4); got != "159#" {
+				t.Errorf("bob received digits %q", got)
+			}
+			alice.WaitHeard(talk + time.Second)
+			bob.WaitHeard(talk + time.Second)
+			alice.Hangup()
+			bob.WaitEvent(0, "CALL_CLOSED")
+			alice.Stop()
+			bob.Stop()
+			if err := MelodyB.Heard(ReadWAV(t, alice.Heard()[0]), talk); err != nil {
+				t.Errorf("alice: %v", err)
+			}
+			if err := MelodyA.Heard(ReadWAV(t, bob.Heard()[0]), talk); err != nil {
+				t.Errorf("bob: %v", err)
+			}
+		})
+	}
+}
+
+func TestBaresipAndLinphone(t *testing.T) {
+	t.Parallel()
+	for _, codec := range []string{"opus", "G722"} {
+		t.Run(codec, func(t *testing.T) {
+			t.Parallel()
+			// PCMU brings telephone-event/8000, the only one that baresip knows,
+			// which Linphone leaves out where all codecs have another clock.
+			codecs := []string{codec, "PCMU"}
+			k := StartKamailio(t, KamailioConfig{})
+			alice := StartBaresip(t, PhoneConfig{User: "alice", Registrar: k, Codecs: codecs, Source: source(t, MelodyA)})
+			bob := StartLinphone(t, PhoneConfig{User: "bob", Registrar: k, Codecs: codecs, Source: source(t, MelodyB)})
+			alice.Dial(bob.AOR)
+			bob.WaitIncoming(0)
+			bob.Answer()
+			alice.WaitEvent(0, "CALL_ESTABLISHED")
+			alice.WaitEvent(0, "CALL_MENC")
+			bob.WaitConnected(0)
+			alice.WaitHeard(talk + time.Second)
+			alice.SendDigits("73")
+			if got := bob.WaitDigits(0, 2); got != "73" {
+				t.Errorf("bob received digits %q", got)
+			}
+			bob.SendDigits("28")
+			if got := alice.WaitDigits(0, 2); got != "28" {
+				t.Errorf("alice received digits %q", got)
+			}
+			alice.Hangup()
+			bob.WaitEnded(0)
+			alice.Stop()
+			bob.Stop()
+			if err := MelodyB.Heard(ReadWAV(t, alice.Heard()[0]), talk); err != nil {
+				t.Errorf("alice: %v", err)
+			}
+			if err := MelodyA.Heard(ReadWAV(t, bob.Heard()), talk); err != nil {
+				t.Errorf("bob: %v", err)
+			}
+		})
+	}
+}
+
+func TestSHA256Registrar(t *testing.T) {
+	t.Parallel()
+	// Linphone answers SHA-256 challenges (RFC 8760), and asks first by TCP.
+	k := StartKamailio(t, KamailioConfig{Algorithm: "SHA-256", MaxExpires: time.Minute})
+	StartLinphone(t, PhoneConfig{User: "dave", Registrar: k, Transport: "tcp"})
+	c := k.WaitContacts("dave", 1)[0]
+	if c.Expires > 60 || c.Instance == "" {
+		t.Errorf("binding %+v, want at most 60 s and an instance", c)
+	}
+}
