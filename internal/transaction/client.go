@@ -5,7 +5,6 @@ import (
 
 	sipgo "github.com/emiago/sipgo/sip"
 
-	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 )
 
@@ -176,7 +175,7 @@ func (c *Client) final(now time.Time, r *sipgo.Response) {
 		ack = ackFor(c.req, r)
 		if !c.flow.Reliable() {
 			linger = 64 * c.t.cfg.T1 // Timer D, as long as the Timer H of the server
-			c.ack = sipwire.Append(nil, ack)
+			c.ack = c.t.keep(ack)
 		}
 	default:
 		c.state = clientCompleted
@@ -279,13 +278,6 @@ func (c *Client) sendCancel(now time.Time) {
 	x := &Client{t: c.t, flow: c.flow, req: req, branch: c.branch}
 	c.t.cancels[c.branch] = x
 	x.start(now)
-}
-
-// resend sends again what was kept as bytes.
-func (t *Table) resend(now time.Time, f Flow, b []byte) {
-	if m, err := sipwire.Parse(b, false); err == nil {
-		t.sink.Send(now, f, m)
-	}
 }
 
 // ackFor is the ACK of a final response other than 2xx (§17.1.1.3).

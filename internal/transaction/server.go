@@ -168,7 +168,7 @@ func (s *Server) Respond(now time.Time, r *sipgo.Response) {
 	case s.invite:
 		s.state = serverCompleted
 		linger = 64 * s.t.cfg.T1 // Timer H
-		s.final = sipwire.Append(nil, r)
+		s.final = s.t.keep(r)
 		if !reliable {
 			s.interval = s.t.cfg.T1 // Timer G
 		}
@@ -176,7 +176,7 @@ func (s *Server) Respond(now time.Time, r *sipgo.Response) {
 		s.state = serverCompleted
 		if !reliable {
 			linger = 64 * s.t.cfg.T1 // Timer J
-			s.final = sipwire.Append(nil, r)
+			s.final = s.t.keep(r)
 		}
 	}
 	s.req, s.provisional, s.cancels = nil, nil, nil

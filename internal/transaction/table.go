@@ -3,6 +3,7 @@ package transaction
 import (
 	"errors"
 	"hash/maphash"
+	"strings"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -94,6 +95,7 @@ type Table struct {
 
 	seed maphash.Seed
 	buf  []byte // scratch for keys
+	wire []byte // scratch for messages to be kept
 }
 
 // New makes a table whose timers wait on q.
@@ -139,6 +141,7 @@ func (t *Table) Send(now time.Time, f Flow, req *sipgo.Request, u ClientUser) (*
 	if t.clients[branch] != nil {
 		return nil, ErrBranchInUse
 	}
+	branch = strings.Clone(branch) // it outlives the request
 	c := &Client{t: t, flow: f, req: req, user: u, branch: branch, invite: req.Method == sipgo.INVITE}
 	t.clients[branch] = c
 	c.start(now)
@@ -224,6 +227,24 @@ func (t *Table) refuse(now time.Time, f Flow, req *sipgo.Request) {
 	// By then what lingers now is gone.
 	res.AppendHeader(sipgo.NewHeader("Retry-After", seconds(64*t.cfg.T1)))
 	t.sink.Send(now, f, res)
+}
+
+// keep is the wire form of a message, to be sent again by resend.
+func (t *Table) keep(m sipgo.Message) []byte {
+	t.wire = sipwire.Append(t.wire[:0], m)
+	b := make([]byte, len(t.wire))
+	copy(b, t.wire)
+	if cap(t.wire) > 16<<10 {
+		t.wire = nil // an unusual one
+	}
+	return b
+}
+
+// resend sends again what was kept.
+func (t *Table) resend(now time.Time, f Flow, b []byte) {
+	if m, err := sipwire.Parse(b, false); err == nil {
+		t.sink.Send(now, f, m)
+	}
 }
 
 // FlowFailed ends the client transactions on f that have no final response
