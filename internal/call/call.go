@@ -226,6 +226,9 @@ func (c *Call) finish(now time.Time, end End) {
 	c.release(now)
 }
 
+// Abort ends the call without a word to anybody, as when its user agent goes.
+func (c *Call) Abort(now time.Time, err error) { c.finish(now, End{By: Network, Err: err}) }
+
 // release lets the call be forgotten once no late 2xx can come any more.
 func (c *Call) release(now time.Time) {
 	if c.state != Ended || c.released || c.out && c.client != nil && !c.finalSeen {
