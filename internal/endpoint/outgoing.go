@@ -44,8 +44,9 @@ type Outgoing struct {
 	e         *Endpoint
 	client    *transaction.Client
 	attempt   digest.Attempt
-	routed    bool // by Handler.Route, so that it may be asked again
-	progress  bool // a response came: no failover any more
+	lastErr   error // of the attempt before this
+	routed    bool  // by Handler.Route, so that it may be asked again
+	progress  bool  // a response came: no failover any more
 	done      bool
 	cancelled bool
 	cancelHdr []sipgo.Header
@@ -79,6 +80,9 @@ func (o *Outgoing) route(now time.Time) {
 		case o.cancelled:
 			o.fail(now, ErrCancelled)
 		case err != nil:
+			if o.lastErr != nil {
+				err = o.lastErr // what the servers that were tried had to say
+			}
 			o.fail(now, err)
 		default:
 			o.send(now, f)
@@ -134,11 +138,22 @@ func (o *Outgoing) Cancel(now time.Time, headers ...sipgo.Header) {
 // Done tells whether the request got its final response or failed.
 func (o *Outgoing) Done() bool { return o.done }
 
+// Unavailable is the 503 of the last server there was to try.
+type Unavailable struct{ Response *sipgo.Response }
+
+func (e *Unavailable) Error() string {
+	return "503 " + e.Response.Reason
+}
+
 func (o *Outgoing) fail(now time.Time, err error) {
 	if o.done {
 		return
 	}
 	o.done = true
+	if u, ok := errors.AsType[*Unavailable](err); ok {
+		o.OnResponse(now, u.Response) // a response after all
+		return
+	}
 	o.OnFailed(now, err)
 }
 
@@ -168,7 +183,7 @@ func (u *user) Response(now time.Time, c *transaction.Client, r *sipgo.Response)
 		}
 		o.repeat(now)
 		return
-	case r.StatusCode == 503 && o.again(now):
+	case r.StatusCode == 503 && o.again(now, &Unavailable{r}):
 		return
 	}
 	if err := o.verify(r); err != nil {
@@ -214,7 +229,7 @@ func (u *user) Failed(now time.Time, c *transaction.Client, err error) {
 	if o.client != nil && c != o.client || o.done {
 		return
 	}
-	if !o.progress && o.again(now) {
+	if !o.progress && o.again(now, err) {
 		return
 	}
 	o.fail(now, err)
@@ -237,10 +252,11 @@ func (o *Outgoing) repeat(now time.Time) {
 
 // again offers the request to the next server, if it may go elsewhere: with a
 // new branch, all else the same (RFC 3263 §4.3).
-func (o *Outgoing) again(now time.Time) bool {
+func (o *Outgoing) again(now time.Time, err error) bool {
 	if !o.routed || o.cancelled || len(o.Tried) >= maxTries {
 		return false
 	}
+	o.lastErr = err
 	o.Tried = append(o.Tried, o.Flow)
 	o.client, o.progress = nil, false
 	o.Req = o.Req.Clone()

@@ -1,0 +1,476 @@
+package sip
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/call"
+	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// CallState is where a call stands.
+//
+//	outgoing                            incoming
+//
+//	CallCalling ──18x──▶ CallRinging    CallIncoming ──Ring──▶ CallRinging
+//	    │                    │               │                     │
+//	    └────────2xx─────────┤               └───────Answer────────┤
+//	                         │                                     ▼
+//	                         │                              CallAnswering
+//	                         ▼                                     │ ACK
+//	                  CallEstablished ◀────────────────────────────┘
+//	                         │ BYE from either side, failure
+//	                         ▼
+//	any ──CANCEL, refusal──▶ CallEnded: Call.End says how
+type CallState int
+
+// The states of a call.
+const (
+	CallCalling     CallState = iota + 1 // the INVITE is being made or is out
+	CallIncoming                         // somebody calls; nothing was said to him yet
+	CallRinging                          // the callee is alerted, there or here
+	CallAnswering                        // accepted here; the caller's ACK is awaited
+	CallEstablished                      // both talk
+	CallEnded                            // over
+)
+
+func (s CallState) String() string { return call.State(s).String() }
+
+// Direction of a call.
+type Direction int
+
+// The directions.
+const (
+	Outgoing Direction = iota + 1
+	Incoming
+)
+
+func (d Direction) String() string {
+	switch d {
+	case Outgoing:
+		return "outgoing"
+	case Incoming:
+		return "incoming"
+	}
+	return "Direction(" + strconv.Itoa(int(d)) + ")"
+}
+
+// Side is who ended a call.
+type Side int
+
+// The sides.
+const (
+	Local  Side = iota + 1 // the user of this call
+	Remote                 // the peer, or a server on the way
+	Nobody                 // a failure: see the error
+)
+
+func (s Side) String() string {
+	switch s {
+	case Local:
+		return "local"
+	case Remote:
+		return "remote"
+	case Nobody:
+		return "nobody"
+	}
+	return "Side(" + strconv.Itoa(int(s)) + ")"
+}
+
+// Reason is why a request was sent, as in a Reason header (RFC 3326).
+type Reason struct {
+	Protocol string // "SIP" or "Q.850"
+	Cause    int    // a status code or a Q.850 cause
+	Text     string
+}
+
+func (r Reason) String() string { return call.Reason(r).String() }
+
+// End says how a call ended.
+type End struct {
+	By Side
+	// Status is the final response that refused the call, 0 if it was
+	// answered or given up.
+	Status int
+	Phrase string
+	// Reasons came or went with the end. {"SIP", 200, …} on a call that rang
+	// here says that it was answered elsewhere (RFC 3326 §2).
+	Reasons []Reason
+	// Err is set where the call did not end by anybody's wish: *StatusError,
+	// *TimeoutError, ErrNoAck, what media said, ….
+	Err error
+}
+
+// Party is one side of a call as its headers name it.
+type Party struct {
+	URI  string
+	Name string // display name
+}
+
+// Event is something that happened to a call.
+type Event struct {
+	Time time.Time
+	Kind EventKind
+	// State is the new one, of StateChanged.
+	State CallState
+	// Status and Phrase are the provisional response's, of Progress.
+	Status int
+	Phrase string
+	// Streams are those agreed, of MediaChanged.
+	Streams []offeranswer.Stream
+	// Err says more, of MediaTimeout.
+	Err error
+}
+
+// EventKind is the kind of an Event.
+type EventKind int
+
+// The kinds of events.
+const (
+	StateChanged EventKind = iota + 1
+	Progress               // a provisional response came
+	MediaChanged           // an offer/answer exchange was completed: early media too
+	MediaStarted           // the peer's first packet came
+	MediaTimeout           // the peer's packets stay out
+)
+
+// Call is one call. Its methods may be called from any goroutine.
+type Call struct {
+	ua  *UA
+	m   *call.Call // the machine: in the loop alone
+	log eventLog[Event]
+	dir Direction
+
+	id     string
+	local  Party
+	remote Party
+	invite *sipgo.Request // incoming: as received, not changed any more
+
+	mu      sync.Mutex
+	state   CallState
+	end     End
+	media   offeranswer.Media
+	streams []offeranswer.Stream
+
+	flow atomic.Pointer[transport.Flow] // that the INVITE came or goes over
+
+	up       chan struct{} // closed when established or ended
+	done     chan struct{} // closed when ended
+	upOnce   sync.Once
+	doneOnce sync.Once
+}
+
+// DialOptions are the wishes about one call. The zero value has none.
+type DialOptions struct {
+	// Media is what the offer shall contain.
+	Media offeranswer.Options
+	// Headers are further header fields of the INVITE, name and value.
+	Headers [][2]string
+	// DisplayName in From, in place of the account's.
+	DisplayName string
+}
+
+// Dial calls somebody and waits until he has answered. uri is a SIP or tel
+// URI, or a user or number at the account's domain. If the context ends before that,
+// the call is given up (CANCEL).
+//
+// Errors are *StatusError (486, 603, …), *TimeoutError, *AuthError,
+// *DialError, *URIError, an error of media, or the context's.
+func (ua *UA) Dial(ctx context.Context, uri string, o *DialOptions) (*Call, error) {
+	c, err := ua.Start(ctx, uri, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Answered(ctx); err != nil {
+		if ctx.Err() != nil {
+			c.hangup(nil)
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// Start begins a call and returns at once: Events and Answered tell how it goes on.
+// The context is for the beginning only.
+func (ua *UA) Start(ctx context.Context, uri string, o *DialOptions) (*Call, error) {
+	to, err := ua.target(uri)
+	if err != nil {
+		return nil, err
+	}
+	if o == nil {
+		o = &DialOptions{}
+	}
+	headers := make([]sipgo.Header, 0, len(o.Headers))
+	for _, h := range o.Headers {
+		if err := checkHeader(h[0], h[1]); err != nil {
+			return nil, err
+		}
+		headers = append(headers, sipgo.NewHeader(h[0], h[1]))
+	}
+	name := o.DisplayName
+	if name == "" {
+		name = ua.acct.name
+	}
+	c := newCall(ua, Outgoing)
+	err = ua.ep.Run(ctx, func(now time.Time) {
+		if ua.draining {
+			c = nil
+			return
+		}
+		c.m = call.New((*env)(c), ua.timers(), call.Start{
+			To: to, From: ua.acct.aor, FromName: name, Routes: ua.preloaded(), Headers: headers,
+		})
+		c.id = c.m.ID()
+		c.local = Party{URI: ua.acct.aor.String(), Name: name}
+		c.remote = Party{URI: to.String()}
+		ua.calls[callKey{c.id, c.m.LocalTag()}] = c
+		c.begin(now, o.Media)
+	})
+	if err != nil {
+		return nil, publicError("INVITE", err)
+	}
+	if c == nil {
+		return nil, ErrClosed
+	}
+	return c, nil
+}
+
+// begin finds the way first, since media have to know the address that the
+// peer will see.
+func (c *Call) begin(now time.Time, o offeranswer.Options) {
+	probe := &endpoint.Outgoing{Req: c.m.Invite()}
+	(*handler)(c.ua).Route(now, probe, func(now time.Time, f *transport.Flow, err error) {
+		switch {
+		case c.m.State() == call.Ended: // hung up meanwhile
+		case err != nil:
+			c.m.Abort(now, err)
+		default:
+			c.flow.Store(f)
+			c.m.Dial(now, o)
+		}
+	})
+}
+
+func newCall(ua *UA, dir Direction) *Call {
+	return &Call{ua: ua, dir: dir, up: make(chan struct{}), done: make(chan struct{})}
+}
+
+// ID is the Call-ID (RFC 3261 §8.1.1.4).
+func (c *Call) ID() string { return c.id }
+
+// Direction tells who called.
+func (c *Call) Direction() Direction { return c.dir }
+
+// Local is who we are in this call; Remote is the other side. For an incoming
+// call that is what the account's server asserts (RFC 3325), where it does,
+// else what the caller says of himself.
+func (c *Call) Local() Party { return c.local }
+
+// Remote is the other side; see Local.
+func (c *Call) Remote() Party { return c.remote }
+
+// Header returns the values of a header field of an incoming call's INVITE;
+// nil for outgoing calls.
+func (c *Call) Header(name string) []string {
+	if c.invite == nil {
+		return nil
+	}
+	var vs []string
+	for _, h := range sipwire.Headers(c.invite) {
+		if strings.EqualFold(h.Name(), name) {
+			vs = append(vs, h.Value())
+		}
+	}
+	return vs
+}
+
+// State is where the call stands.
+func (c *Call) State() CallState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// End says how the call ended; the zero value before.
+func (c *Call) End() End {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.end
+}
+
+// Media is what Config.NewMedia made for this call; nil before there is an
+// offer.
+func (c *Call) Media() offeranswer.Media {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.media
+}
+
+// Streams are the streams agreed on, in the order of the m= lines.
+func (c *Call) Streams() []offeranswer.Stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.streams
+}
+
+// Events iterates over what happens to the call, from its beginning, until it
+// has ended or the context has. The latest 64 events are kept: a reader that
+// is slower misses the oldest.
+func (c *Call) Events(ctx context.Context) iter.Seq[Event] { return c.log.all(ctx) }
+
+// Answered waits until the call is established. The error is that of a call
+// which ended before: see [UA.Dial].
+func (c *Call) Answered(ctx context.Context) error {
+	select {
+	case <-c.up:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != CallEnded {
+		return nil
+	}
+	if err := c.end.Err; err != nil {
+		return err
+	}
+	return ErrEnded
+}
+
+// Wait waits until the call has ended. The error is nil if somebody hung up,
+// else End.Err.
+func (c *Call) Wait(ctx context.Context) error {
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return c.End().Err
+}
+
+// Ring tells the caller that the user is being alerted (180). ErrState after
+// Answer or the end.
+func (c *Call) Ring(ctx context.Context) error {
+	var err error
+	if e := c.run(ctx, func(now time.Time) { err = c.m.Ring(now, sipgo.StatusRinging, "") }); e != nil {
+		return e
+	}
+	return err
+}
+
+// Progress answers the caller's offer before the call is answered, so that he
+// hears us already (183, early media).
+func (c *Call) Progress(ctx context.Context) error {
+	return c.await(ctx, func(now time.Time, done func(time.Time, error)) {
+		c.m.Progress(now, offeranswer.Options{}, done)
+	})
+}
+
+// AnswerOptions are the wishes about an answer. The zero value has none.
+type AnswerOptions struct {
+	Media offeranswer.Options
+}
+
+// Answer accepts an incoming call and waits until the caller has acknowledged it. If
+// the context ends first the call goes on being answered; Hangup ends it.
+func (c *Call) Answer(ctx context.Context, o *AnswerOptions) error {
+	if o == nil {
+		o = &AnswerOptions{}
+	}
+	err := c.await(ctx, func(now time.Time, done func(time.Time, error)) {
+		c.m.Answer(now, o.Media, done)
+	})
+	if err != nil {
+		return err
+	}
+	return c.Answered(ctx)
+}
+
+// Reject refuses an incoming call with a final response of 300 to 699, such
+// as 486 (Busy Here) or 603 (Decline).
+func (c *Call) Reject(ctx context.Context, status int) error {
+	var err error
+	if e := c.run(ctx, func(now time.Time) { err = c.m.Reject(now, status, "") }); e != nil {
+		return e
+	}
+	return err
+}
+
+// Hangup ends the call: CANCEL, 603 or BYE as its state needs. Reasons go
+// into Reason headers. It returns when the request is out, not when it is answered, and
+// does nothing to a call that has ended.
+func (c *Call) Hangup(ctx context.Context, reasons ...Reason) error {
+	return c.run(ctx, func(now time.Time) { c.m.Hangup(now, internalReasons(reasons)...) })
+}
+
+func (c *Call) hangup(reasons []Reason) {
+	_ = c.run(context.Background(), func(now time.Time) { c.m.Hangup(now, internalReasons(reasons)...) })
+}
+
+// Renegotiate makes a new offer in the call (re-INVITE): other directions,
+// streams, keys. A refusal is a *StatusError, and leaves everything as it was.
+func (c *Call) Renegotiate(ctx context.Context, o offeranswer.Options) error {
+	return c.await(ctx, func(now time.Time, done func(time.Time, error)) { c.m.Reoffer(now, o, done) })
+}
+
+func (c *Call) run(ctx context.Context, fn func(now time.Time)) error {
+	return publicError("call", c.ua.ep.Run(ctx, fn))
+}
+
+// await runs an operation of the machine and waits for its outcome.
+func (c *Call) await(ctx context.Context, fn func(now time.Time, done func(time.Time, error))) error {
+	result := make(chan error, 1)
+	if err := c.run(ctx, func(now time.Time) {
+		fn(now, func(_ time.Time, err error) { result <- err })
+	}); err != nil {
+		return err
+	}
+	select {
+	case err := <-result:
+		return publicError("INVITE", err)
+	case <-c.done:
+		select {
+		case err := <-result:
+			return publicError("INVITE", err)
+		default:
+			return ErrEnded
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func internalReasons(rs []Reason) []call.Reason {
+	out := make([]call.Reason, len(rs))
+	for i, r := range rs {
+		out[i] = call.Reason(r)
+	}
+	return out
+}
+
+// checkHeader refuses what would break a message, or belongs to the machine.
+func checkHeader(name, value string) error {
+	switch {
+	case !sipwire.IsToken(name):
+		return fmt.Errorf("sip: header field name %q is not a token", name)
+	case strings.ContainsAny(value, "\r\n\x00"):
+		return fmt.Errorf("sip: header field %s: the value has a line end", name)
+	}
+	switch strings.ToLower(name) {
+	case "via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "max-forwards", "contact", "m", "route", "record-route",
+		"content-length", "l", "content-type", "c", "authorization", "proxy-authorization", "allow", "supported", "k", "require":
+		return fmt.Errorf("sip: header field %s is not for the caller to set", name)
+	}
+	return nil
+}

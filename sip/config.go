@@ -1,0 +1,188 @@
+package sip
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// Config is what a [UA] is made of. Only Account.AOR is required.
+type Config struct {
+	Account Account
+
+	// NewMedia makes the media of each call; media.Engine has it as
+	// NewSession. Nil is NoMedia: calls without sound.
+	NewMedia offeranswer.New
+
+	// TLS says how servers are verified and who we are to them. Nil is the
+	// zero value: the system's roots, TLS 1.2 or newer.
+	TLS *TLSConfig
+
+	// Listen are addresses to take requests on, beside the connections to the
+	// registrar, such as "udp:0.0.0.0:5060" or "tcp:[::1]:5060". It is for
+	// accounts with Direct set.
+	Listen []string
+
+	// AcceptQueue is how many calls may wait for Accept; more are answered
+	// with 486 (Busy Here). Zero means 16.
+	AcceptQueue int
+
+	// AnySource accepts requests from anywhere although the account has a
+	// registrar. By default only what comes over the account's own flows is
+	// admitted; the rest gets 403 (Forbidden).
+	AnySource bool
+
+	// Logger hears what happens; nil is silent. Passwords, keys and bodies
+	// are never logged.
+	Logger *slog.Logger
+
+	// UserAgent names the application in User-Agent and Server; "" sends
+	// neither.
+	UserAgent string
+
+	// Tap sees every message as it goes over the wire, decrypted. It is
+	// called from several goroutines and must not block. Nil: nobody looks.
+	Tap func(Packet)
+
+	// Network is what the UA talks through; the zero value is the system's.
+	Network Network
+
+	// Rand seeds tags, branches, nonces and jitter; nil is crypto/rand.
+	Rand io.Reader
+
+	// Timers are the base timers of RFC 3261 §17.1.1.1; the zero value has
+	// the RFC's values.
+	Timers Timers
+}
+
+// Timers are the base timers of RFC 3261 §17.1.1.1. Zero fields have the
+// RFC's values: T1 500 ms, T2 4 s, T4 5 s.
+type Timers struct{ T1, T2, T4 time.Duration }
+
+// Network is what a UA reaches the world through. Nil fields are the
+// system's. Tests give an in-memory network; an app may give a proxy's dial.
+type Network struct {
+	Dial         func(ctx context.Context, network, addr string) (net.Conn, error)
+	Listen       func(ctx context.Context, network, addr string) (net.Listener, error)
+	ListenPacket func(ctx context.Context, network, addr string) (net.PacketConn, error)
+	// Resolver finds servers (RFC 3263); nil asks the system's name servers.
+	Resolver Resolver
+}
+
+// Account is who the UA is.
+type Account struct {
+	// AOR is the address of record, such as "sip:alice@example.com".
+	AOR string
+	// DisplayName goes into From; "" is none.
+	DisplayName string
+
+	// Username for authentication; "" is the user part of AOR.
+	Username string
+	// Password, or Credentials where it is not simply a password.
+	Password string
+	// Credentials gives the secret for a realm and digest algorithm ("MD5",
+	// "SHA-256", "SHA-512-256"). It must not block. Nil uses Username and Password.
+	Credentials func(realm, algorithm string) (Credential, error)
+	// MinDigest is the weakest digest algorithm that is answered: "MD5" (what
+	// "" means), "SHA-256" or "SHA-512-256". A server that offers only weaker
+	// ones gets no credentials.
+	MinDigest string
+
+	// Registrar is the domain or URI to register at; "" is the domain of AOR.
+	Registrar string
+	// Proxy is the outbound proxy, such as
+	// "sip:edge.example.com:5061;transport=tls"; "" is server location for the
+	// Registrar by RFC 3263. With an lr parameter it is also sent as Route.
+	Proxy string
+	// Transport to use where neither a URI nor DNS says: TLS if "". An
+	// account on TLS or WSS never falls back to anything unencrypted.
+	Transport Transport
+	// Direct says that there is no registrar: calls are made to wherever their URI
+	// points, and accepted from anywhere. Register fails.
+	Direct bool
+
+	// Instance identifies the device across registrations (RFC 5626 §4.1), as
+	// a URN such as "urn:uuid:…". An app keeps one for ever; "" draws one.
+	Instance string
+	// Flows is how many connections the account keeps to different servers
+	// (RFC 5626 §4.2): 1 (what 0 means) or 2.
+	Flows int
+	// Expires is the lifetime of the registration that is asked for; 0 is
+	// one hour. The server may shorten it.
+	Expires time.Duration
+	// ContactParams are further parameters of the Contact in REGISTER, such
+	// as {"q", "0.5"}.
+	ContactParams [][2]string
+	// NoOutbound and NoGRUU leave out RFC 5626 and RFC 5627 for servers that
+	// choke on them.
+	NoOutbound, NoGRUU bool
+}
+
+// Credential is a secret. It prints as nothing.
+type Credential struct {
+	Username string
+	Password string
+	// HA1 is H(username:realm:password) in hexadecimal, used in place of
+	// Password if not empty.
+	HA1 string
+}
+
+// String hides the secrets.
+func (c Credential) String() string { return "credential of " + c.Username }
+
+// GoString hides the secrets.
+func (c Credential) GoString() string { return c.String() }
+
+// LogValue hides the secrets.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Transport is how messages travel.
+type Transport string
+
+// The transports.
+const (
+	UDP Transport = "udp"
+	TCP Transport = "tcp"
+	TLS Transport = "tls"
+	WS  Transport = "ws"
+	WSS Transport = "wss"
+)
+
+// Secure tells whether t is encrypted.
+func (t Transport) Secure() bool { return t == TLS || t == WSS }
+
+// TLSConfig says how servers are verified (RFC 5922): the certificate must be
+// valid, chain to a root, and name the domain of the account, not just the
+// host that DNS pointed to.
+type TLSConfig struct {
+	// RootCAs are trusted; nil is the system's.
+	RootCAs *x509.CertPool
+	// Certificates are shown to servers that ask who we are.
+	Certificates []tls.Certificate
+	// MinVersion is tls.VersionTLS12 (also if zero) or tls.VersionTLS13.
+	MinVersion uint16
+	// Wildcard accepts "*.example.com" for one label, which RFC 5922 §7.2
+	// forbids and hosted services use.
+	Wildcard bool
+	// SRVTarget accepts also the name of the host that an SRV record pointed
+	// to. Whoever controls DNS can then direct the account anywhere; RFC 5922
+	// §4 therefore asks for the domain. Hosted edges need it.
+	SRVTarget bool
+}
+
+// Packet is a message seen by Config.Tap.
+type Packet struct {
+	Time      time.Time
+	Sent      bool // from us
+	Transport Transport
+	Local     netip.AddrPort
+	Remote    netip.AddrPort
+	Data      []byte // valid during the call
+}

@@ -1,0 +1,138 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hoorn-phone/hoorn/internal/memnet"
+)
+
+// pair makes two user agents without a registrar on an in-memory network.
+func pair(t *testing.T, transport Transport, mod func(alice, bob *Config)) (n *memnet.Network, alice, bob *UA) {
+	t.Helper()
+	n = memnet.New()
+	a, b := n.Host("10.0.0.1"), n.Host("10.0.0.2")
+	ca := &Config{Account: Account{AOR: "sip:alice@10.0.0.1", Direct: true, Transport: transport},
+		Listen:  []string{string(transport) + ":10.0.0.1:5060"},
+		Network: Network{Dial: a.Dial, Listen: a.Listen, ListenPacket: a.ListenPacket}}
+	cb := &Config{Account: Account{AOR: "sip:bob@10.0.0.2", Direct: true, Transport: transport},
+		Listen:  []string{string(transport) + ":10.0.0.2:5060"},
+		Network: Network{Dial: b.Dial, Listen: b.Listen, ListenPacket: b.ListenPacket}}
+	if mod != nil {
+		mod(ca, cb)
+	}
+	var err error
+	if alice, err = New(ca); err != nil {
+		t.Fatal(err)
+	}
+	if bob, err = New(cb); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { alice.Close(); bob.Close() })
+	return n, alice, bob
+}
+
+func TestDirectCall(t *testing.T) {
+	for _, transport := range []Transport{UDP, TCP, WS} {
+		t.Run(string(transport), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, alice, bob := pair(t, transport, nil)
+				ctx := t.Context()
+				answered := make(chan *Call, 1)
+				go func() {
+					in, err := bob.Accept(ctx)
+					if err != nil {
+						close(answered)
+						return
+					}
+					in.Ring(ctx)
+					if err := in.Answer(ctx, nil); err != nil {
+						t.Error(err)
+					}
+					answered <- in
+				}()
+				call, err := alice.Dial(ctx, "sip:bob@10.0.0.2:5060;transport="+string(transport), nil)
+				if err != nil {
+					bob.Close()
+					<-answered
+					t.Fatal(err)
+				}
+				in := <-answered
+				if in.Remote().URI != "sip:alice@10.0.0.1" || call.State() != CallEstablished {
+					t.Errorf("remote %v, state %v", in.Remote(), call.State())
+				}
+				call.Hangup(ctx)
+				if err := in.Wait(ctx); err != nil {
+					t.Error(err)
+				}
+				if end := in.End(); end.By != Remote {
+					t.Errorf("bob's end %+v", end)
+				}
+				var states []CallState
+				for ev := range call.Events(ctx) {
+					if ev.Kind == StateChanged {
+						states = append(states, ev.State)
+					}
+				}
+				if fmt.Sprint(states) != "[calling ringing established ended]" {
+					t.Errorf("alice saw %v", states)
+				}
+			})
+		})
+	}
+}
+
+// An INVITE into a black hole fails after exactly 64*T1 (RFC 3261 §17.1.1.2).
+func TestBlackHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, alice, _ := pair(t, UDP, nil)
+		start := time.Now()
+		_, err := alice.Dial(t.Context(), "sip:nobody@10.0.0.99:5060;transport=udp", nil)
+		var timeout interface{ Timeout() bool }
+		if !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("error %v", err)
+		}
+		if took := time.Since(start); took != 32*time.Second {
+			t.Errorf("took %v, want 32s", took)
+		}
+	})
+}
+
+func TestDialCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, alice, bob := pair(t, UDP, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		_, err := alice.Dial(ctx, "sip:bob@10.0.0.2;transport=udp", nil)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		in, err := bob.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if in.Wait(t.Context()); in.End().By != Remote {
+			t.Errorf("end %+v", in.End())
+		}
+	})
+}
+
+func TestReject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, alice, bob := pair(t, TCP, nil)
+		go func() {
+			if in, err := bob.Accept(t.Context()); err == nil {
+				in.Reject(t.Context(), 486)
+			}
+		}()
+		_, err := alice.Dial(t.Context(), "sip:bob@10.0.0.2;transport=tcp", nil)
+		var se *StatusError
+		if !errors.As(err, &se) || se.Code != 486 {
+			t.Errorf("error %v", err)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package sip
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/call"
+	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// env is a Call as its machine sees it.
+type env Call
+
+func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, h call.RequestHandler) call.Outgoing {
+	o := &endpoint.Outgoing{Req: req, NextCSeq: h.NextCSeq}
+	o.Flow, _ = flow.(*transport.Flow)
+	switch req.Method {
+	case sipgo.INVITE, sipgo.UPDATE:
+		o.Prepare = func(f *transport.Flow, req *sipgo.Request) {
+			req.RemoveHeader("Contact")
+			req.AppendHeader(e.Contact(f))
+		}
+	}
+	o.OnResponse = func(now time.Time, r *sipgo.Response) { h.Response(now, o.Flow, r) }
+	o.OnFailed = h.Failed
+	e.ua.ep.Send(now, o)
+	return o
+}
+
+func (e *env) Ack(now time.Time, flow transaction.Flow, ack *sipgo.Request, invite call.Outgoing) {
+	o, _ := invite.(*endpoint.Outgoing)
+	e.ua.ep.SendAck(now, flow.(*transport.Flow), ack, o)
+}
+
+func (e *env) Contact(flow transaction.Flow) *sipgo.ContactHeader {
+	f, _ := flow.(*transport.Flow)
+	if f == nil {
+		return nil
+	}
+	return &sipgo.ContactHeader{Address: e.ua.dialogContact(f)}
+}
+
+func (e *env) Decorate(m sipgo.Message) { e.ua.decorate(m) }
+func (e *env) Timers() *timerq.Queue    { return &e.ua.ep.Q }
+func (e *env) ID(n int) string          { return e.ua.ep.ID(n) }
+func (e *env) Float() float64           { return e.ua.ep.Float() }
+
+func (e *env) Go(work func(), done func(now time.Time), abort func()) {
+	e.ua.ep.Go(func(context.Context) { work() }, done, abort)
+}
+
+func (e *env) Post(fn func(now time.Time)) { e.ua.ep.Post(fn) }
+
+func (e *env) NewMedia(ctx context.Context, notify func(offeranswer.Event)) (offeranswer.Media, error) {
+	ua := e.ua
+	oe := offeranswer.Env{Secure: ua.acct.transport.Secure(), Notify: notify}
+	if f := (*Call)(e).flow.Load(); f != nil {
+		oe.Local, oe.Secure = f.Local().Addr(), f.Secure()
+	}
+	return ua.cfg.NewMedia(ctx, oe)
+}
+
+func (e *env) Event(now time.Time, m *call.Call, ev call.Event) {
+	c := (*Call)(e)
+	pub := Event{Time: now, Kind: EventKind(ev.Kind), Status: ev.Status, Phrase: ev.Reason, Streams: ev.Streams, Err: ev.Err}
+	c.mu.Lock()
+	c.media = m.Media()
+	switch ev.Kind {
+	case call.StateChanged:
+		c.state = CallState(ev.State)
+		pub.State = c.state
+	case call.MediaChanged:
+		c.streams = ev.Streams
+	}
+	c.mu.Unlock()
+	if ev.Kind == call.StateChanged && ev.State == call.Ended {
+		end := m.End()
+		c.ended(now, End{
+			By: Side(end.By), Status: end.Status, Phrase: end.Phrase,
+			Reasons: reasons(end.Reasons), Err: publicError("INVITE", end.Error()),
+		})
+		return
+	}
+	c.log.add(pub)
+	if ev.Kind == call.StateChanged && ev.State == call.Established {
+		c.upOnce.Do(func() { close(c.up) })
+	}
+}
+
+// ended tells everybody who waits.
+func (c *Call) ended(now time.Time, end End) {
+	c.mu.Lock()
+	c.state, c.end = CallEnded, end
+	c.mu.Unlock()
+	c.log.add(Event{Time: now, Kind: StateChanged, State: CallEnded})
+	c.log.close()
+	c.upOnce.Do(func() { close(c.up) })
+	c.doneOnce.Do(func() { close(c.done) })
+}
+
+// Ended forgets the call: whatever still comes for it gets 481.
+func (e *env) Ended(_ time.Time, m *call.Call) {
+	delete(e.ua.calls, callKey{m.ID(), m.LocalTag()})
+	e.ua.checkIdle()
+}
+
+// contactURI is where the registrar finds us on a flow.
+func (ua *UA) contactURI(f *transport.Flow) sipgo.Uri {
+	uri := sipgo.Uri{Scheme: "sip", User: ua.acct.aor.User}
+	if f == nil {
+		return uri
+	}
+	uri.Host, uri.Port = f.Via()
+	if f.Proto() != transport.UDP {
+		// TLS over sip: rather than sips:, which would ask of every hop what
+		// only ours can promise (RFC 5630 §3.3).
+		// A WebSocket is "ws" with or without TLS (RFC 7118 §5.2.4).
+		proto := strings.TrimSuffix(string(f.Proto()), "s")
+		if f.Proto() == transport.TLS {
+			proto = "tls"
+		}
+		uri.UriParams = sipgo.HeaderParams{{K: "transport", V: proto}}
+	}
+	if ua.acct.aor.Scheme == "sips" {
+		uri.Scheme = "sips"
+	}
+	return uri
+}
+
+// dialogContact is where the peer of a dialog finds us: the GRUU if there is
+// one (RFC 5627 §4.4), else the flow's address, marked to be reached over the
+// flow where the server can do that (RFC 5626 §4.3).
+func (ua *UA) dialogContact(f *transport.Flow) sipgo.Uri {
+	for _, af := range ua.flows {
+		if af.reg == nil || f != nil && af.flow != f {
+			continue
+		}
+		b, ok := af.reg.Binding(time.Now())
+		if !ok {
+			continue
+		}
+		if b.PubGRUU != nil {
+			return *b.PubGRUU.Clone()
+		}
+		if b.Outbound {
+			uri := ua.contactURI(f)
+			uri.UriParams = append(uri.UriParams, sipgo.HeaderKV{K: "ob"})
+			return uri
+		}
+	}
+	return ua.contactURI(f)
+}
+
+// preloaded is the route of requests outside of dialogs: what the registrar
+// gave (RFC 3608 §5), else the outbound proxy where it asks to be named.
+func (ua *UA) preloaded() []string {
+	for _, f := range ua.flows {
+		if f.reg == nil {
+			continue
+		}
+		if b, ok := f.reg.Binding(time.Now()); ok && len(b.ServiceRoute) > 0 {
+			routes := make([]string, len(b.ServiceRoute))
+			for i := range b.ServiceRoute {
+				routes[i] = "<" + sipwire.FormatURI(&b.ServiceRoute[i]) + ">"
+			}
+			return routes
+		}
+	}
+	if p := ua.acct.proxy; p != nil && p.UriParams.Has("lr") {
+		return []string{"<" + sipwire.FormatURI(p) + ">"}
+	}
+	return nil
+}

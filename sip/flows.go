@@ -1,0 +1,382 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/flow"
+	"github.com/hoorn-phone/hoorn/internal/locate"
+	"github.com/hoorn-phone/hoorn/internal/register"
+	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+)
+
+// accountFlow is one of the account's connections to its servers (RFC 5626
+// §4.2) with the binding on it: it is dialled, registered, kept alive, and
+// dialled again when it is lost. In the loop.
+type accountFlow struct {
+	ua    *UA
+	regID int
+
+	flow    *transport.Flow // nil: none
+	target  locate.Target
+	dialing bool
+	stop    context.CancelFunc // of the dial under way
+	waiting []func(now time.Time, f *transport.Flow, err error)
+
+	reg        *register.Machine // nil: not registering
+	redirected *sipgo.Uri        // a 3xx sent us there
+	redirects  int
+	servers    int // not tried yet by the first attempt
+	keep       *flow.KeepAlive
+	backoff    flow.Backoff
+	retry      timerq.Timer
+}
+
+// maxRedirects bounds 3xx responses to one registration.
+const maxRedirects = 5
+
+func newAccountFlow(ua *UA, regID int) *accountFlow {
+	f := &accountFlow{ua: ua, regID: regID}
+	f.backoff = flow.Backoff{Rand: ua.ep.Float}
+	f.retry.F = f.dial
+	return f
+}
+
+func (f *accountFlow) up() bool { return f.flow != nil && f.flow.Err() == nil }
+
+// register starts the binding on this flow.
+func (f *accountFlow) register(now time.Time) {
+	a := &f.ua.acct
+	f.reg = register.New(&f.ua.ep.Q, register.Config{
+		Registrar: a.registrar, AOR: a.aor, DisplayName: a.name,
+		Contact:       func() sipgo.Uri { return f.ua.contactURI(f.flow) },
+		ContactParams: a.params,
+		Instance:      a.instance, RegID: f.regID,
+		Outbound: a.outbound, GRUU: a.gruu, Keep: true,
+		Expires: a.expires, T1: f.ua.cfg.Timers.T1,
+		CallID: f.ua.ep.ID(24), FromTag: f.ua.ep.Tag(), Rand: f.ua.ep.Float,
+	}, (*registrar)(f), (*registrar)(f))
+	f.redirects, f.redirected, f.servers = 0, nil, 0
+	if f.up() {
+		f.reg.Start(now)
+		return
+	}
+	f.dial(now)
+}
+
+// want calls ready with the flow, once there is one or none can be had.
+func (f *accountFlow) want(now time.Time, ready func(now time.Time, fl *transport.Flow, err error)) {
+	if f.up() {
+		ready(now, f.flow, nil)
+		return
+	}
+	f.waiting = append(f.waiting, ready)
+	f.dial(now)
+}
+
+// dial connects to the best server there is.
+func (f *accountFlow) dial(now time.Time) {
+	if f.dialing || f.up() {
+		return
+	}
+	f.dialing = true
+	f.ua.ep.Q.Stop(&f.retry)
+	ctx, cancel := context.WithCancel(f.ua.ep.Context())
+	f.stop = cancel
+	query := f.ua.query(f.redirected)
+	var targets []locate.Target
+	var fl *transport.Flow
+	var target locate.Target
+	var err error
+	f.ua.ep.Go(func(context.Context) {
+		finder := locate.Finder{Resolver: f.ua.res}
+		targets, err = finder.Find(ctx, query)
+	}, func(now time.Time) {
+		if err != nil {
+			f.dialled(now, nil, target, 0, err)
+			return
+		}
+		targets, _ = f.ua.aside.Order(now, f.away(targets))
+		f.ua.ep.Go(func(context.Context) {
+			fl, target, err = f.ua.connect(ctx, targets)
+		}, func(now time.Time) { f.dialled(now, fl, target, len(targets), err) }, nil)
+	}, nil)
+}
+
+// away puts the server of the account's other flow last: two flows are to two
+// servers where there are two (RFC 5626 §4.2).
+func (f *accountFlow) away(targets []locate.Target) []locate.Target {
+	var here, there []locate.Target
+	for _, t := range targets {
+		taken := false
+		for _, other := range f.ua.flows {
+			taken = taken || other != f && (other.up() || other.dialing) && other.target.Addr == t.Addr
+		}
+		if taken {
+			there = append(there, t)
+		} else {
+			here = append(here, t)
+		}
+	}
+	return append(here, there...)
+}
+
+func (f *accountFlow) dialled(now time.Time, fl *transport.Flow, target locate.Target, servers int, err error) {
+	f.dialing = false
+	f.stop()
+	waiting := f.waiting
+	f.waiting = nil
+	if err == nil && fl.Err() != nil {
+		err = fl.Err() // lost before we heard of it
+	}
+	if err != nil {
+		f.ua.log.Debug("no connection", "account", f.ua.AOR(), "reg-id", f.regID, "error", err)
+		for _, ready := range waiting {
+			ready(now, nil, err)
+		}
+		f.failed(now, err, 0, false)
+		return
+	}
+	f.flow, f.target = fl, target
+	if f.servers == 0 {
+		f.servers = servers
+	}
+	for _, ready := range waiting {
+		ready(now, fl, nil)
+	}
+	if f.reg != nil {
+		f.reg.Start(now)
+		f.reg.FlowChanged(now)
+	}
+}
+
+// failed decides what comes after a failure of the flow or its binding.
+func (f *accountFlow) failed(now time.Time, err error, after time.Duration, fatal bool) {
+	f.drop(err)
+	if f.reg == nil || f.ua.reg == nil {
+		return
+	}
+	if !f.ua.reg.lost(now, f, err, fatal) {
+		f.quit(now)
+		return
+	}
+	wait := f.backoff.Failed(now, f.ua.othersUp(f))
+	f.ua.ep.Q.Set(&f.retry, now.Add(max(wait, after)))
+}
+
+// drop closes the flow.
+func (f *accountFlow) drop(err error) {
+	if f.keep != nil {
+		f.keep.Stop()
+		f.keep = nil
+	}
+	if fl := f.flow; fl != nil {
+		f.flow = nil
+		fl.Close(err)
+	}
+}
+
+// quit ends the binding without a word.
+func (f *accountFlow) quit(now time.Time) {
+	f.ua.ep.Q.Stop(&f.retry)
+	if f.reg != nil {
+		f.reg.Stop(now)
+		f.reg = nil
+	}
+	if f.dialing {
+		f.stop()
+	}
+	f.drop(ErrUnregistered)
+}
+
+// lost takes the end of the connection.
+func (f *accountFlow) lost(now time.Time, err error) {
+	if err == nil {
+		err = ErrNoFlow
+	}
+	f.ua.log.Info("connection lost", "account", f.ua.AOR(), "reg-id", f.regID, "error", err)
+	f.ua.aside.Fail(now, f.target, 0)
+	f.failed(now, err, 0, false)
+}
+
+// registrar is the flow as its registration machine sees it.
+type registrar accountFlow
+
+func (r *registrar) Register(now time.Time, req *sipgo.Request, done func(now time.Time, res *sipgo.Response, err error)) func() {
+	f := (*accountFlow)(r)
+	if !f.up() {
+		done(now, nil, ErrNoFlow)
+		return nil
+	}
+	if p := f.ua.acct.proxy; p != nil && p.UriParams.Has("lr") {
+		req.PrependHeader(sipgo.NewHeader("Route", "<"+p.String()+">"))
+	}
+	f.ua.decorate(req)
+	over := false
+	finish := func(now time.Time, res *sipgo.Response, err error) {
+		if !over {
+			over = true
+			done(now, res, err)
+		}
+	}
+	f.ua.ep.Send(now, &endpoint.Outgoing{
+		Req: req, Flow: f.flow, Pinned: true, NextCSeq: f.reg.NextCSeq,
+		ViaParams: []sipgo.HeaderKV{{K: "keep"}},
+		OnResponse: func(now time.Time, res *sipgo.Response) {
+			if res.StatusCode >= 200 {
+				finish(now, res, nil)
+			}
+		},
+		OnFailed: func(now time.Time, err error) { finish(now, nil, err) },
+	})
+	return func() { over = true }
+}
+
+func (r *registrar) Registered(now time.Time, b register.Binding) {
+	f := (*accountFlow)(r)
+	f.backoff.Registered(now)
+	f.ua.aside.Clear(f.target)
+	if f.up() {
+		if f.keep == nil {
+			f.keep = flow.New(&f.ua.ep.Q, flow.Config{
+				Reliable: f.flow.Reliable(), Rand: f.ua.ep.Float, TxID: f.ua.ep.STUNID,
+			}, (*keeper)(f))
+		}
+		terms := flow.Terms{Answered: b.Outbound || b.Keep, Interval: b.FlowTimer}
+		if terms.Interval == 0 {
+			terms.Interval = b.KeepEvery
+		}
+		f.keep.Start(now, terms)
+	}
+	if f.ua.reg != nil {
+		f.ua.reg.granted(now, f, b)
+	}
+}
+
+func (r *registrar) Unregistered(now time.Time, err error) {
+	f := (*accountFlow)(r)
+	f.ua.unregistered(now, f, err)
+}
+
+func (r *registrar) Failed(now time.Time, err error, after time.Duration, move *sipgo.Uri, fatal bool) {
+	f := (*accountFlow)(r)
+	if move != nil {
+		if f.redirects++; f.redirects <= maxRedirects {
+			f.redirected = move
+			f.drop(err)
+			f.dial(now)
+			return
+		}
+	}
+	fatal = fatal || isAuth(err)
+	if f.flow != nil {
+		f.ua.aside.Fail(now, f.target, after)
+	}
+	if !fatal && f.ua.reg != nil && !f.ua.reg.settled && f.servers > 1 {
+		// The first attempt goes through every server before it gives up.
+		f.servers--
+		f.drop(err)
+		f.dial(now)
+		return
+	}
+	f.failed(now, err, after, fatal)
+}
+
+// isAuth tells whether the account itself is the reason of a failure.
+func isAuth(err error) bool {
+	var auth *AuthError
+	return errors.As(publicError("REGISTER", err), &auth)
+}
+
+// keeper is the flow as its keep-alive machine sees it.
+type keeper accountFlow
+
+func (k *keeper) SendPing(time.Time) {
+	if k.flow != nil {
+		_ = k.flow.SendPing() // a failure ends the flow, which is heard of
+	}
+}
+
+func (k *keeper) SendSTUN(_ time.Time, id [12]byte) {
+	if k.flow != nil {
+		_ = k.flow.SendSTUN(id) // an error is as good as silence
+	}
+}
+
+func (k *keeper) FlowFailed(now time.Time, err error) {
+	(*accountFlow)(k).lost(now, err)
+}
+
+// othersUp tells whether another flow of the account is registered (RFC 5626 §4.5).
+func (ua *UA) othersUp(f *accountFlow) bool {
+	if ua.reg == nil {
+		return false
+	}
+	for id := range ua.reg.up {
+		if id != f.regID {
+			return true
+		}
+	}
+	return false
+}
+
+// unregister removes the bindings and calls done when they are gone.
+func (ua *UA) unregister(now time.Time, done func(now time.Time)) {
+	if ua.reg == nil {
+		done(now)
+		return
+	}
+	ua.leaving = append(ua.leaving, done)
+	for _, f := range ua.flows {
+		if f.reg == nil {
+			continue
+		}
+		if !f.up() {
+			f.quit(now) // nothing to say it over
+			continue
+		}
+		ua.ep.Q.Stop(&f.retry)
+		f.reg.Unregister(now)
+	}
+	ua.checkLeft(now)
+}
+
+func (ua *UA) unregistered(now time.Time, f *accountFlow, err error) {
+	if err != nil {
+		ua.log.Info("the binding was not removed", "account", ua.AOR(), "error", err)
+	}
+	f.quit(now)
+	ua.checkLeft(now)
+}
+
+func (ua *UA) checkLeft(now time.Time) {
+	for _, f := range ua.flows {
+		if f.reg != nil {
+			return
+		}
+	}
+	if ua.reg != nil {
+		ua.reg.end(now, ErrUnregistered)
+	}
+	for _, done := range ua.leaving {
+		done(now)
+	}
+	ua.leaving = nil
+}
+
+// stopRegistration ends a registration whose user does not wait any more.
+func (ua *UA) stopRegistration(now time.Time, err error) {
+	for _, f := range ua.flows {
+		if f.reg != nil {
+			f.quit(now)
+		}
+	}
+	if ua.reg != nil {
+		ua.reg.end(now, err)
+	}
+}

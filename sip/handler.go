@@ -1,0 +1,299 @@
+package sip
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/call"
+	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+)
+
+// handler is the UA as its endpoint sees it: in the loop.
+type handler UA
+
+// methods are those that a UA understands; all else gets 405.
+var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE"}
+
+// extensions are the option tags that a UA understands (RFC 3261 §19.2).
+// outbound and gruu concern how a request is routed to us, path the registrar: nothing
+// is asked of us that we do not do.
+var extensions = []string{"outbound", "gruu", "path"}
+
+// Request takes a new request (RFC 3261 §8.2).
+func (h *handler) Request(now time.Time, s *transaction.Server) {
+	ua := (*UA)(h)
+	req := s.Request()
+	if !ua.admitted(s) {
+		ua.log.Warn("request from a stranger refused", "method", req.Method, "from", req.Source())
+		ua.respond(now, s, sipgo.StatusForbidden)
+		return
+	}
+	switch {
+	case req.Method == sipgo.CANCEL:
+		ua.cancelled(now, s)
+	case !slices.Contains(methods, string(req.Method)):
+		// §8.2.1, before anything else is looked at.
+		ua.respond(now, s, sipgo.StatusMethodNotAllowed)
+	case sipwire.ToTag(req) != "":
+		ua.inDialog(now, s)
+	case ua.ep.Table.Merged(req):
+		ua.respond(now, s, sipgo.StatusLoopDetected) // §8.2.2.2
+	case req.Recipient.Scheme != "sip" && req.Recipient.Scheme != "sips" && req.Recipient.Scheme != "tel":
+		ua.respond(now, s, 416) // §8.2.2.1
+	case ua.required(now, s):
+	case req.Method == sipgo.OPTIONS:
+		ua.options(now, s)
+	case req.Method == sipgo.INVITE:
+		ua.invited(now, s)
+	default:
+		// BYE and UPDATE outside of a dialog (§15.1.2).
+		ua.respond(now, s, sipgo.StatusCallTransactionDoesNotExists)
+	}
+}
+
+// admitted tells whether a request may come in: with a registrar, only over
+// the account's own flows, where the server has let it through.
+func (ua *UA) admitted(s *transaction.Server) bool {
+	if ua.acct.direct || ua.cfg.AnySource {
+		return true
+	}
+	from := s.Flow().(*transport.Flow)
+	for _, f := range ua.flows {
+		if f.flow == nil {
+			continue
+		}
+		if f.flow == from || f.flow.Proto() == from.Proto() && !from.Reliable() && isSame(f.flow.Remote(), from.Remote()) {
+			return true
+		}
+	}
+	return false
+}
+
+// required refuses what asks for an extension that we lack (RFC 3261 §8.2.2.3).
+func (ua *UA) required(now time.Time, s *transaction.Server) bool {
+	var unknown []string
+	for _, tag := range sipwire.Tokens(s.Request(), "Require") {
+		if !slices.ContainsFunc(extensions, func(x string) bool { return strings.EqualFold(x, tag) }) {
+			unknown = append(unknown, tag)
+		}
+	}
+	if len(unknown) == 0 {
+		return false
+	}
+	ua.respond(now, s, sipgo.StatusBadExtension, sipgo.NewHeader("Unsupported", strings.Join(unknown, ", ")))
+	return true
+}
+
+func (ua *UA) cancelled(now time.Time, s *transaction.Server) {
+	invite := s.Cancels()
+	if invite == nil {
+		ua.respond(now, s, sipgo.StatusCallTransactionDoesNotExists) // §9.2
+		return
+	}
+	c, ok := call.Of(invite)
+	if !ok {
+		ua.respond(now, s, sipgo.StatusOK)
+		return
+	}
+	// "The To tag of the response to the CANCEL and the To tag in the
+	// response to the original request SHOULD be the same" (§9.2).
+	cancel := s.Request() // the transaction lets go of it with its final response
+	ua.ep.Respond(now, s, sipgo.StatusOK, "", c.LocalTag())
+	c.Cancelled(now, cancel)
+}
+
+func (ua *UA) inDialog(now time.Time, s *transaction.Server) {
+	req := s.Request()
+	c := ua.find(req)
+	if c == nil {
+		ua.respond(now, s, sipgo.StatusCallTransactionDoesNotExists)
+		return
+	}
+	if ua.required(now, s) {
+		return
+	}
+	if req.Method == sipgo.OPTIONS {
+		if c.m.Sequence(now, s) {
+			ua.options(now, s)
+		}
+		return
+	}
+	c.m.OnRequest(now, s)
+}
+
+// find finds the call that a request from the peer belongs to.
+func (ua *UA) find(req *sipgo.Request) *Call {
+	id := req.CallID()
+	if id == nil {
+		return nil
+	}
+	return ua.calls[callKey{string(*id), sipwire.ToTag(req)}]
+}
+
+// options answers as an INVITE would be answered (RFC 3261 §11.2).
+func (ua *UA) options(now time.Time, s *transaction.Server) {
+	status := sipgo.StatusOK
+	if sipwire.ToTag(s.Request()) == "" && ua.full() {
+		status = sipgo.StatusBusyHere
+	}
+	ua.respond(now, s, status,
+		sipgo.NewHeader("Accept", "application/sdp, multipart/mixed"),
+		sipgo.NewHeader("Accept-Encoding", "identity"),
+		sipgo.NewHeader("Accept-Language", "en"))
+}
+
+func (ua *UA) full() bool { return ua.draining || len(ua.incoming) == cap(ua.incoming) }
+
+// invited takes the INVITE of a new call.
+func (ua *UA) invited(now time.Time, s *transaction.Server) {
+	if ua.full() {
+		ua.respond(now, s, sipgo.StatusBusyHere)
+		return
+	}
+	c := newCall(ua, Incoming)
+	m, err := call.NewIncoming((*env)(c), ua.timers(), s)
+	if err != nil {
+		ua.respond(now, s, call.StatusOf(err), sipgo.NewHeader("Accept", "application/sdp, multipart/mixed"),
+			sipgo.NewHeader("Accept-Encoding", "identity"))
+		return
+	}
+	c.m, c.id, c.invite, c.state = m, m.ID(), s.Request(), CallIncoming
+	c.local, c.remote = partiesOf(c.invite)
+	c.flow.Store(s.Flow().(*transport.Flow))
+	ua.calls[callKey{c.id, m.LocalTag()}] = c
+	c.log.add(Event{Time: now, Kind: StateChanged, State: CallIncoming})
+	ua.incoming <- c // there is room: see full, and only the loop fills it
+}
+
+// partiesOf reads who calls whom. Over the account's own flow the server's word
+// (P-Asserted-Identity, RFC 3325) comes before the caller's.
+func partiesOf(req *sipgo.Request) (local, remote Party) {
+	if to := req.To(); to != nil {
+		local = Party{URI: to.Address.String(), Name: to.DisplayName}
+	}
+	if from := req.From(); from != nil {
+		remote = Party{URI: from.Address.String(), Name: from.DisplayName}
+	}
+	for v := range sipwire.Values(req, "P-Asserted-Identity") {
+		if name, uri, _, err := sipwire.ParseNameAddr(v); err == nil && uri.Scheme != "tel" {
+			remote.URI = sipwire.FormatURI(&uri)
+			if name != "" {
+				remote.Name = name
+			}
+			break
+		}
+	}
+	return local, remote
+}
+
+func (ua *UA) respond(now time.Time, s *transaction.Server, status int, headers ...sipgo.Header) {
+	res := sipwire.ResponseTo(s.Request(), status, "", ua.ep.Tag())
+	for _, h := range headers {
+		res.AppendHeader(h)
+	}
+	ua.decorate(res)
+	s.Respond(now, res)
+}
+
+// Ack takes the ACK of a 2xx.
+func (h *handler) Ack(now time.Time, _ *transport.Flow, ack *sipgo.Request) {
+	ua := (*UA)(h)
+	if c := ua.find(ack); c != nil {
+		c.m.OnAck(now, ack)
+	}
+}
+
+// Stray takes a response without a transaction. What is left of a call is
+// gone by then; RFC 3261 §18.1.2 says to drop it.
+func (h *handler) Stray(time.Time, *transport.Flow, *sipgo.Response) {}
+
+// Route finds a flow for a request.
+func (h *handler) Route(now time.Time, o *endpoint.Outgoing, ready func(now time.Time, f *transport.Flow, err error)) {
+	ua := (*UA)(h)
+	if ua.acct.direct {
+		ua.route(now, o, ready)
+		return
+	}
+	for _, f := range ua.flows {
+		if f.up() && !tried(o, f.flow) {
+			ready(now, f.flow, nil)
+			return
+		}
+	}
+	for _, f := range ua.flows {
+		if f.up() {
+			continue // it failed this request
+		}
+		f.want(now, ready)
+		return
+	}
+	// Every flow there is has failed this request: another server may not.
+	f := ua.flows[0]
+	f.lost(now, ErrNoFlow)
+	f.want(now, ready)
+}
+
+// FlowClosed takes the end of a connection.
+func (h *handler) FlowClosed(now time.Time, fl *transport.Flow, err error) {
+	for _, f := range h.flows {
+		if f.flow == fl {
+			f.lost(now, err)
+		}
+	}
+}
+
+// Pong takes the answer to a ping.
+func (h *handler) Pong(now time.Time, fl *transport.Flow) {
+	for _, f := range h.flows {
+		if f.flow == fl && f.keep != nil {
+			f.keep.Pong(now)
+		}
+	}
+}
+
+// STUN takes the answer to a Binding request.
+func (h *handler) STUN(now time.Time, fl *transport.Flow, tx [12]byte, mapped netip.AddrPort, err error) {
+	for _, f := range h.flows {
+		if f.flow == fl && f.keep != nil {
+			f.keep.STUN(now, tx, mapped, err)
+		}
+	}
+}
+
+// decorate says in a message what we are and can do.
+func (ua *UA) decorate(m sipgo.Message) {
+	switch m := m.(type) {
+	case *sipgo.Request:
+		switch m.Method {
+		case sipgo.INVITE, sipgo.OPTIONS, sipgo.UPDATE:
+			m.AppendHeader(sipgo.NewHeader("Allow", allow))
+			m.AppendHeader(sipgo.NewHeader("Supported", supported))
+		}
+		ua.ep.UserAgent(m)
+	case *sipgo.Response:
+		if m.StatusCode == sipgo.StatusMethodNotAllowed || m.StatusCode/100 == 2 && hasAllow(m) {
+			m.AppendHeader(sipgo.NewHeader("Allow", allow))
+			m.AppendHeader(sipgo.NewHeader("Supported", supported))
+		}
+		ua.ep.Server(m)
+	}
+}
+
+var (
+	allow     = strings.Join(methods, ", ")
+	supported = strings.Join(extensions, ", ")
+)
+
+// hasAllow tells whether a 2xx says what we can do: that of an INVITE or
+// OPTIONS does (RFC 3261 §13.3.1.4, §11.2).
+func hasAllow(r *sipgo.Response) bool {
+	cseq := r.CSeq()
+	return cseq != nil && (cseq.MethodName == sipgo.INVITE || cseq.MethodName == sipgo.OPTIONS)
+}

@@ -1,0 +1,263 @@
+package sip
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/certcheck"
+	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/locate"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+)
+
+// Resolver asks DNS for Network. The zero values of its answers' types are
+// empty records; a name that does not exist is an error that is ErrNotFound.
+type Resolver = locate.Resolver
+
+// NAPTR and SRV are what a Resolver answers with.
+type (
+	NAPTR = locate.NAPTR
+	SRV   = locate.SRV
+)
+
+// ErrNotFound says that DNS knows no server for a domain.
+var ErrNotFound = locate.ErrNotFound
+
+// Reasons why a server's certificate was refused.
+type CertificateReason = certcheck.Reason
+
+// The reasons.
+const (
+	CertificateUntrusted   = certcheck.Untrusted     // no chain to a trusted root
+	CertificateExpired     = certcheck.Expired       // expired
+	CertificateNotYetValid = certcheck.NotYetValid   // from the future: perhaps the clock is wrong
+	CertificateWrongName   = certcheck.WrongName     // valid, for another domain
+	CertificateWrongUsage  = certcheck.WrongUsage    // valid, for something else than servers
+	CertificateNone        = certcheck.NoCertificate // the server showed none
+	CertificateInvalid     = certcheck.Invalid       // anything else; the error says what
+	TLSTooOld              = certcheck.OldVersion    // the server speaks no TLS that is new enough
+)
+
+func newResolver(r Resolver) (locate.Resolver, error) {
+	if r != nil {
+		return r, nil
+	}
+	return &locate.System{}, nil
+}
+
+// query is where a flow of the account leads.
+func (ua *UA) query(redirected *sipgo.Uri) locate.Query {
+	hop := ua.acct.registrar
+	switch {
+	case redirected != nil:
+		hop = *redirected
+	case ua.acct.proxy != nil:
+		hop = *ua.acct.proxy
+	}
+	q := queryFor(&hop)
+	if q.Transport == "" && (q.Port != 0 || ua.acct.transport != TLS) {
+		// What the URI leaves open, the account decides; a domain alone on
+		// TLS is DNS's to tell more about (RFC 3263 §4.1).
+		q.Transport = locate.Transport(ua.acct.transport)
+	}
+	q.Secure = q.Secure || ua.acct.secure
+	q.Supported = ua.supported()
+	return q
+}
+
+// supported are the transports an account may use: its own, and for an
+// unencrypted one those DNS may point to instead.
+func (ua *UA) supported() []locate.Transport {
+	switch ua.acct.transport {
+	case TLS, WSS, WS:
+		return []locate.Transport{locate.Transport(ua.acct.transport)}
+	case TCP:
+		return []locate.Transport{locate.TCP, locate.TLS, locate.UDP}
+	}
+	return []locate.Transport{locate.UDP, locate.TCP, locate.TLS}
+}
+
+func queryFor(uri *sipgo.Uri) locate.Query {
+	q := locate.Query{Host: uri.Host, Port: uint16(uri.Port), Secure: uri.Scheme == "sips"}
+	if t, ok := uri.UriParams.Get("transport"); ok {
+		q.Transport = locate.Transport(strings.ToLower(t))
+	}
+	if maddr, ok := uri.UriParams.Get("maddr"); ok && maddr != "" {
+		q.Host = maddr // RFC 3261 §16.6
+	}
+	return q
+}
+
+// tlsConfig verifies the server that a target is said to be.
+func (ua *UA) tlsConfig(t locate.Target) *tls.Config {
+	var c TLSConfig
+	if ua.cfg.TLS != nil {
+		c = *ua.cfg.TLS
+	}
+	o := certcheck.Options{Domain: t.Domain, AllowWildcard: c.Wildcard, MinVersion: c.MinVersion}
+	if !ua.acct.direct {
+		o.Domain = ua.acct.domain()
+	}
+	if c.SRVTarget {
+		o.SRVTarget = t.Host
+	}
+	return certcheck.Config(&tls.Config{RootCAs: c.RootCAs, Certificates: c.Certificates}, o)
+}
+
+func (ua *UA) transportConfig() transport.Config {
+	n := ua.cfg.Network
+	cfg := transport.Config{
+		Dial: n.Dial, Listen: n.Listen, ListenPacket: n.ListenPacket,
+		Logger: ua.log,
+	}
+	if tap := ua.cfg.Tap; tap != nil {
+		cfg.Tap = func(e transport.Event) {
+			tap(Packet{Time: e.Time, Sent: e.Out, Transport: Transport(e.Proto), Local: e.Local, Remote: e.Remote, Data: e.Data})
+		}
+	}
+	return cfg
+}
+
+// listen takes requests on an address such as "udp:127.0.0.1:5060". Before
+// the loop has anything else to do.
+func (ua *UA) listen(where string) error {
+	proto, addr, ok := strings.Cut(where, ":")
+	if !ok {
+		return fmt.Errorf("sip: Config.Listen: %q is not transport:address:port", where)
+	}
+	switch Transport(proto) {
+	case UDP, TCP, WS:
+	default:
+		return fmt.Errorf("sip: Config.Listen: %q: a user agent listens on udp, tcp or ws", where)
+	}
+	local, err := ua.ep.Net.Listen(context.Background(), transport.Proto(proto), addr)
+	if err != nil {
+		return fmt.Errorf("sip: Config.Listen: %w", err)
+	}
+	at, err := netip.ParseAddrPort(local.String())
+	if err != nil {
+		return fmt.Errorf("sip: Config.Listen: %w", err)
+	}
+	ua.listening = append(ua.listening, at)
+	return nil
+}
+
+// connect opens a flow to the first target that answers. Outside the loop.
+func (ua *UA) connect(ctx context.Context, targets []locate.Target) (*transport.Flow, locate.Target, error) {
+	to := make([]transport.Target, len(targets))
+	for i, t := range targets {
+		to[i] = transport.Target{Proto: transport.Proto(t.Transport), Addr: t.Addr, Host: t.Host, Domain: t.Domain}
+		if to[i].Proto.Secure() {
+			to[i].TLS = ua.tlsConfig(t)
+			to[i].Domain = to[i].TLS.ServerName
+		}
+	}
+	f, err := ua.ep.Net.DialAny(ctx, to)
+	if err != nil {
+		return nil, locate.Target{}, err
+	}
+	for _, t := range targets {
+		if isSame(t.Addr, f.Remote()) && string(t.Transport) == string(f.Proto()) {
+			return f, t, nil
+		}
+	}
+	return f, locate.Target{}, nil
+}
+
+// route finds the flow of a request that goes to no flow of the account's: a
+// direct account's. Flows are kept for the next request to the same place.
+func (ua *UA) route(now time.Time, o *endpoint.Outgoing, ready func(now time.Time, f *transport.Flow, err error)) {
+	next := o.Req.Recipient
+	if r := o.Req.GetHeader("Route"); r != nil {
+		if _, uri, _, err := sipwire.ParseNameAddr(r.Value()); err == nil {
+			next = uri
+		}
+	}
+	if ua.acct.proxy != nil {
+		next = *ua.acct.proxy
+	}
+	q := queryFor(&next)
+	if q.Transport == "" {
+		q.Transport = locate.Transport(ua.acct.transport)
+	}
+	q.Secure = q.Secure || ua.acct.secure
+	q.Supported = []locate.Transport{locate.UDP, locate.TCP, locate.TLS, locate.WS, locate.WSS}
+	key := string(q.Transport) + " " + q.Host + " " + fmt.Sprint(q.Port, q.Secure)
+	if f := ua.direct[key]; f != nil && f.Err() == nil && !tried(o, f) {
+		ready(now, f, nil)
+		return
+	}
+	finder := locate.Finder{Resolver: ua.res}
+	var targets []locate.Target
+	var f *transport.Flow
+	var err error
+	ua.ep.Go(func(ctx context.Context) {
+		targets, err = finder.Find(ctx, q)
+	}, func(now time.Time) {
+		for _, t := range o.Tried {
+			for _, x := range targets {
+				if x.Addr == t.Remote() {
+					ua.aside.Fail(now, x, 0)
+				}
+			}
+		}
+		var usable int
+		targets, usable = ua.aside.Order(now, targets)
+		if err == nil && usable == 0 && len(o.Tried) > 0 {
+			err = ErrNoFlow
+		}
+		if err != nil {
+			ready(now, nil, err)
+			return
+		}
+		ua.ep.Go(func(ctx context.Context) {
+			f, _, err = ua.connect(ctx, targets)
+		}, func(now time.Time) {
+			if err == nil {
+				ua.remember(key, f)
+			}
+			ready(now, f, err)
+		}, nil)
+	}, nil)
+}
+
+// maxDirect bounds the flows that a direct account remembers.
+const maxDirect = 4096
+
+func (ua *UA) remember(key string, f *transport.Flow) {
+	if len(ua.direct) >= maxDirect {
+		clear(ua.direct)
+	}
+	ua.direct[key] = f
+}
+
+func tried(o *endpoint.Outgoing, f *transport.Flow) bool {
+	for _, t := range o.Tried {
+		if t == f || t.Remote() == f.Remote() && t.Proto() == f.Proto() {
+			return true
+		}
+	}
+	return false
+}
+
+func isSame(a, b netip.AddrPort) bool {
+	return a.Port() == b.Port() && a.Addr().Unmap() == b.Addr().Unmap()
+}
+
+func flowInfo(f *transport.Flow) FlowInfo {
+	if f == nil {
+		return FlowInfo{}
+	}
+	info := FlowInfo{Transport: Transport(f.Proto()), Local: f.Local().String(), Remote: f.Remote().String()}
+	if cs := f.TLS(); cs != nil {
+		info.TLSVersion, info.CipherSuite = cs.Version, cs.CipherSuite
+	}
+	return info
+}

@@ -1,0 +1,310 @@
+package sip
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+	"github.com/google/uuid"
+
+	"github.com/hoorn-phone/hoorn/internal/call"
+	"github.com/hoorn-phone/hoorn/internal/digest"
+	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/locate"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+)
+
+// UA is a user agent: one account with its registration and its calls. Make
+// it with [New]. Its methods may be called from any goroutine.
+type UA struct {
+	cfg  Config
+	acct account
+	log  *slog.Logger
+	ep   *endpoint.Endpoint
+	res  locate.Resolver
+
+	listening []netip.AddrPort
+
+	incoming chan *Call
+	closing  sync.Once
+	closed   chan struct{}
+
+	// What follows belongs to the loop.
+	calls    map[callKey]*Call
+	flows    []*accountFlow
+	reg      *Registration
+	aside    locate.Aside
+	direct   map[string]*transport.Flow
+	leaving  []func(now time.Time) // called when the bindings are gone
+	draining bool                  // no new calls
+	idle     []chan struct{}       // closed when the last call has gone
+}
+
+type callKey struct{ id, tag string }
+
+// New makes a user agent, which does nothing yet but take requests on
+// Config.Listen. Close it when it is not needed any more.
+func New(cfg *Config) (*UA, error) {
+	if cfg == nil {
+		return nil, fmt.Errorf("sip: no Config")
+	}
+	c := *cfg
+	acct, err := parseAccount(&c.Account)
+	if err != nil {
+		return nil, err
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.NewMedia == nil {
+		c.NewMedia = NoMedia
+	}
+	if c.AcceptQueue <= 0 {
+		c.AcceptQueue = 16
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if acct.instance == "" {
+		id, err := uuid.NewRandomFromReader(c.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("sip: randomness: %w", err)
+		}
+		acct.instance = "urn:uuid:" + id.String()
+	}
+	ua := &UA{
+		cfg: c, acct: acct, log: c.Logger,
+		incoming: make(chan *Call, c.AcceptQueue),
+		closed:   make(chan struct{}),
+		calls:    make(map[callKey]*Call),
+		direct:   make(map[string]*transport.Flow),
+	}
+	if ua.res, err = newResolver(c.Network.Resolver); err != nil {
+		return nil, err
+	}
+	ua.ep, err = endpoint.New(endpoint.Config{
+		Transport: ua.transportConfig(),
+		Timers:    transaction.Config{T1: c.Timers.T1, T2: c.Timers.T2, T4: c.Timers.T4},
+		Handler:   (*handler)(ua),
+		Logger:    c.Logger,
+		Rand:      c.Rand,
+		UserAgent: c.UserAgent,
+		Digest: digest.NewClient(digest.ClientConfig{
+			Credentials:  acct.credential,
+			MinAlgorithm: acct.minDigest,
+			Rand:         c.Rand,
+		}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, where := range c.Listen {
+		if err := ua.listen(where); err != nil {
+			ua.ep.Close()
+			return nil, err
+		}
+	}
+	for i := range acct.flows {
+		ua.flows = append(ua.flows, newAccountFlow(ua, i+1))
+	}
+	return ua, nil
+}
+
+// AOR is the account's address of record.
+func (ua *UA) AOR() string { return ua.acct.aor.String() }
+
+// Instance is the device's identity (RFC 5626 §4.1), for an app to keep.
+func (ua *UA) Instance() string { return ua.acct.instance }
+
+// Addrs are the addresses of Config.Listen, in their order.
+func (ua *UA) Addrs() []netip.AddrPort {
+	return slices.Clone(ua.listening)
+}
+
+// Close ends all calls, unregisters, and closes every connection. It waits
+// for the answers, two seconds at the most. It is idempotent.
+func (ua *UA) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	ua.Shutdown(ctx)
+	return nil
+}
+
+// Shutdown is Close with a bound of the caller's: what is not answered when
+// the context ends is left as it is. It returns the context's error then.
+func (ua *UA) Shutdown(ctx context.Context) error {
+	var err error
+	ua.closing.Do(func() {
+		gone := make(chan struct{})
+		unregistered := make(chan struct{})
+		err = ua.ep.Run(ctx, func(now time.Time) {
+			ua.draining = true
+			ua.idle = append(ua.idle, gone)
+			for _, c := range ua.calls {
+				c.m.Hangup(now)
+			}
+			ua.checkIdle()
+			ua.unregister(now, func(time.Time) { close(unregistered) })
+		})
+		if err == nil {
+			for _, ch := range []chan struct{}{gone, unregistered} {
+				select {
+				case <-ch:
+				case <-ctx.Done():
+					err = context.Cause(ctx)
+				}
+			}
+		}
+		_ = ua.ep.Run(context.Background(), func(now time.Time) { ua.abandon(now) })
+		ua.ep.Close()
+		close(ua.closed)
+	})
+	<-ua.closed
+	return err
+}
+
+// abandon ends what a shutdown could not wait for.
+func (ua *UA) abandon(now time.Time) {
+	for _, c := range ua.calls {
+		c.m.Abort(now, ErrClosed)
+	}
+	if ua.reg != nil {
+		ua.reg.end(now, ErrUnregistered)
+	}
+}
+
+func (ua *UA) checkIdle() {
+	if len(ua.calls) > 0 {
+		return
+	}
+	for _, ch := range ua.idle {
+		close(ch)
+	}
+	ua.idle = nil
+}
+
+// Accept waits for the next incoming call. The call rings at the caller's
+// once [Call.Ring] is called; Answer and Reject decide it. A call that its
+// caller gave up before Accept is still returned, ended.
+func (ua *UA) Accept(ctx context.Context) (*Call, error) {
+	select {
+	case c := <-ua.incoming:
+		return c, nil
+	default:
+	}
+	select {
+	case c := <-ua.incoming:
+		return c, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-ua.ep.Context().Done():
+		return nil, ErrClosed
+	}
+}
+
+// Options asks a server or peer what it can do (RFC 3261 §11); uri "" is the
+// account's own server. It returns the methods in Allow.
+func (ua *UA) Options(ctx context.Context, uri string) ([]string, error) {
+	to := ua.acct.registrar
+	if uri != "" {
+		var err error
+		if to, err = ua.target(uri); err != nil {
+			return nil, err
+		}
+	}
+	type outcome struct {
+		allow []string
+		err   error
+	}
+	result := make(chan outcome, 1)
+	err := ua.ep.Run(ctx, func(now time.Time) {
+		req := ua.request(sipgo.OPTIONS, to)
+		cseq := req.CSeq().SeqNo
+		ua.ep.Send(now, &endpoint.Outgoing{
+			Req:      req,
+			NextCSeq: func() uint32 { cseq++; return cseq },
+			OnResponse: func(_ time.Time, r *sipgo.Response) {
+				if r.StatusCode < 200 {
+					return
+				}
+				if r.StatusCode >= 300 {
+					result <- outcome{err: &StatusError{Method: "OPTIONS", Code: r.StatusCode, Phrase: r.Reason}}
+					return
+				}
+				result <- outcome{allow: sipwire.Tokens(r, "Allow")}
+			},
+			OnFailed: func(_ time.Time, err error) { result <- outcome{err: publicError("OPTIONS", err)} },
+		})
+	})
+	if err != nil {
+		return nil, publicError("OPTIONS", err)
+	}
+	select {
+	case o := <-result:
+		return o.allow, o.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-ua.ep.Context().Done():
+		return nil, ErrClosed
+	}
+}
+
+// request makes a request outside of dialogs, complete but for Via.
+func (ua *UA) request(method sipgo.RequestMethod, to sipgo.Uri) *sipgo.Request {
+	req := sipgo.NewRequest(method, to)
+	for _, r := range ua.preloaded() {
+		req.AppendHeader(sipgo.NewHeader("Route", r))
+	}
+	maxForwards := sipgo.MaxForwardsHeader(70)
+	req.AppendHeader(&maxForwards)
+	req.AppendHeader(&sipgo.FromHeader{DisplayName: ua.acct.name, Address: ua.acct.aor, Params: sipgo.HeaderParams{{K: "tag", V: ua.ep.Tag()}}})
+	req.AppendHeader(&sipgo.ToHeader{Address: to})
+	id := sipgo.CallIDHeader(ua.ep.ID(24))
+	req.AppendHeader(&id)
+	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: 1, MethodName: method})
+	ua.decorate(req)
+	return req
+}
+
+// target reads where a call is to go: a SIP URI, or just a user or number at
+// the account's domain.
+func (ua *UA) target(s string) (sipgo.Uri, error) {
+	var uri sipgo.Uri
+	s = strings.TrimSpace(s)
+	if !strings.Contains(s, ":") && !strings.Contains(s, "@") {
+		s += "@" + ua.acct.aor.Host
+	}
+	if scheme, _, ok := strings.Cut(s, ":"); !ok || strings.Contains(scheme, "@") {
+		s = ua.acct.aor.Scheme + ":" + s
+	}
+	if strings.ContainsAny(s, " \t\r\n<>\"") {
+		return uri, &URIError{URI: s, Reason: "white space, quotes or brackets"}
+	}
+	if number, ok := strings.CutPrefix(s, "tel:"); ok {
+		// RFC 3261 §19.1.6
+		s = ua.acct.aor.Scheme + ":" + number + "@" + ua.acct.aor.Host + ";user=phone"
+	}
+	if err := sipgo.ParseUri(s, &uri); err != nil {
+		return uri, &URIError{URI: s, Reason: err.Error()}
+	}
+	if uri.Scheme != "sip" && uri.Scheme != "sips" {
+		return uri, &URIError{URI: s, Reason: "scheme is not sip, sips or tel"}
+	}
+	if uri.Host == "" {
+		return uri, &URIError{URI: s, Reason: "no host"}
+	}
+	return uri, nil
+}
+
+func (ua *UA) timers() call.Timers {
+	return call.Timers{T1: ua.cfg.Timers.T1, T2: ua.cfg.Timers.T2}
+}
