@@ -42,7 +42,13 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 		return nil, fail(&net.AddrError{Err: "no address to dial", Addr: addr})
 	}
 	if proto == "udp" {
-		pc, err := h.bind(netip.AddrPortFrom(unspecified(remote.Addr()), 0))
+		h.net.mu.Lock()
+		source, ok := h.source(remote.Addr())
+		h.net.mu.Unlock()
+		if !ok {
+			return nil, fail(syscall.ENETUNREACH)
+		}
+		pc, err := h.bind(netip.AddrPortFrom(source, 0))
 		if err != nil {
 			return nil, fail(err)
 		}
