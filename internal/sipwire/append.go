@@ -12,7 +12,13 @@ import (
 //
 // Line ends within a value, which would let its author write header fields of
 // their own, become spaces.
-func Append(dst []byte, m sipgo.Message) []byte {
+func Append(dst []byte, m sipgo.Message) []byte { return appendMessage(dst, m, ": ") }
+
+// AppendTight is Append with no space behind the colon of a header field,
+// which is as good (RFC 3261 §7.3.1) and the way of some servers.
+func AppendTight(dst []byte, m sipgo.Message) []byte { return appendMessage(dst, m, ":") }
+
+func appendMessage(dst []byte, m sipgo.Message, colon string) []byte {
 	var headers []sipgo.Header
 	switch m := m.(type) {
 	case *sipgo.Request:
@@ -39,29 +45,30 @@ func Append(dst []byte, m sipgo.Message) []byte {
 	for _, h := range headers {
 		if _, ok := h.(*sipgo.ContentLengthHeader); ok || strings.EqualFold(h.Name(), "Content-Length") {
 			if !measured {
-				dst = appendLength(dst, len(body))
+				dst = appendLength(dst, colon, len(body))
 			}
 			measured = true
 			continue
 		}
-		dst = appendHeader(dst, h)
+		dst = appendHeader(dst, colon, h)
 	}
 	if !measured {
-		dst = appendLength(dst, len(body))
+		dst = appendLength(dst, colon, len(body))
 	}
 	dst = append(dst, "\r\n"...)
 	return append(dst, body...)
 }
 
-func appendLength(dst []byte, n int) []byte {
-	dst = append(dst, "Content-Length: "...)
+func appendLength(dst []byte, colon string, n int) []byte {
+	dst = append(dst, "Content-Length"...)
+	dst = append(dst, colon...)
 	dst = strconv.AppendInt(dst, int64(n), 10)
 	return append(dst, "\r\n"...)
 }
 
-func appendHeader(dst []byte, h sipgo.Header) []byte {
+func appendHeader(dst []byte, colon string, h sipgo.Header) []byte {
 	dst = append(dst, h.Name()...)
-	dst = append(dst, ": "...)
+	dst = append(dst, colon...)
 	switch h := h.(type) {
 	case *sipgo.ViaHeader:
 		dst = appendVia(dst, h)

@@ -359,26 +359,26 @@ func (p *parser) field(name string, k kind, value string, request bool) {
 	switch k {
 	case kindFrom:
 		if parseNameAddr(value, &f.from.DisplayName, &f.from.Address, &f.from.Params, &p.arena) != nil {
-			p.bad(400, "malformed From")
+			p.malformed(name, value)
 			return
 		}
 		p.list = append(p.list, &f.from)
 	case kindTo:
 		if parseNameAddr(value, &f.to.DisplayName, &f.to.Address, &f.to.Params, &p.arena) != nil {
-			p.bad(400, "malformed To")
+			p.malformed(name, value)
 			return
 		}
 		p.list = append(p.list, &f.to)
 	case kindCallID:
 		if value == "" || strings.ContainsAny(value, " \t") {
-			p.bad(400, "malformed Call-ID")
+			p.malformed(name, value)
 			return
 		}
 		f.callID = sipgo.CallIDHeader(value)
 		p.list = append(p.list, &f.callID)
 	case kindCSeq:
 		if !parseCSeq(value, &f.cseq) {
-			p.bad(400, "malformed CSeq")
+			p.malformed(name, value)
 			return
 		}
 		p.list = append(p.list, &f.cseq)
@@ -406,6 +406,13 @@ func (p *parser) field(name string, k kind, value string, request bool) {
 	p.have[k] = true
 }
 
+// malformed keeps a header field that cannot be read as text, so that it is
+// in the response that refuses the request.
+func (p *parser) malformed(name, value string) {
+	p.bad(400, "malformed "+name)
+	p.list = append(p.list, sipgo.NewHeader(name, value))
+}
+
 func (p *parser) via(value string) {
 	for more := true; more; {
 		var elem string
@@ -416,12 +423,15 @@ func (p *parser) via(value string) {
 		if p.vias > 0 {
 			via = new(sipgo.ViaHeader)
 		}
-		if !parseVia(elem, via, &p.arena) {
-			p.bad(400, "malformed Via")
-			return
-		}
 		if len(p.list) >= maxFields {
 			p.bad(400, "too many header fields")
+			return
+		}
+		usable, ok := parseVia(elem, via, &p.arena)
+		if !ok {
+			p.bad(400, "malformed Via")
+		}
+		if !usable {
 			return
 		}
 		p.vias++
@@ -431,14 +441,15 @@ func (p *parser) via(value string) {
 }
 
 // parseVia reads SIP/2.0/UDP host:port;params with white space wherever the
-// grammar has it (RFC 3261 §20.42).
-func parseVia(s string, via *sipgo.ViaHeader, a *arena) bool {
+// grammar has it (RFC 3261 §20.42). With bad parameters it is not ok, but
+// usable: a 400 can be sent along it.
+func parseVia(s string, via *sipgo.ViaHeader, a *arena) (usable, ok bool) {
 	name, s, ok1 := strings.Cut(s, "/")
 	version, s, ok2 := strings.Cut(s, "/")
 	name, version, s = trimLWS(name), trimLWS(version), trimLWS(s)
 	space := strings.IndexAny(s, " \t")
 	if !ok1 || !ok2 || space < 0 || !IsToken(name) || !IsToken(version) || !IsToken(s[:space]) {
-		return false
+		return false, false
 	}
 	transport := s[:space]
 	s = s[space:]
@@ -451,19 +462,16 @@ func parseVia(s string, via *sipgo.ViaHeader, a *arena) bool {
 	if i := strings.LastIndexByte(sentBy, ':'); i > strings.IndexByte(sentBy, ']') {
 		host, port = trimLWS(sentBy[:i]), trimLWS(sentBy[i+1:])
 		if parsePort(port, &via.Port) != nil {
-			return false
+			return false, false
 		}
 	}
 	var none int
 	if parseHostPort(host, &via.Host, &none) != nil || none != 0 {
-		return false
+		return false, false
 	}
 	via.Host = strings.Trim(via.Host, "[]") // sipgo writes them again
-	if parseParams(s[params:], &via.Params, a) != nil {
-		return false
-	}
 	via.ProtocolName, via.ProtocolVersion, via.Transport = name, version, transport
-	return true
+	return true, parseParams(s[params:], &via.Params, a) == nil
 }
 
 // contact reads a Contact. One that cannot be read is an error in a request,

@@ -33,11 +33,11 @@ func Quote(s string) string { return string(appendQuoted(nil, s)) }
 func appendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\r', '\n', 0:
+		switch c := s[i]; {
+		case c == '\r' || c == '\n':
 			dst = append(dst, ' ')
+		case c == '"' || c == '\\' || c < ' ' && c != '\t' || c == 0x7f:
+			dst = append(dst, '\\', c)
 		default:
 			dst = append(dst, c)
 		}

@@ -35,8 +35,10 @@ func ResponseTo(req *sipgo.Request, status int, reason, toTag string) *sipgo.Res
 				res.AppendHeader(h)
 			}
 		default:
-			if dialog && strings.EqualFold(h.Name(), "Record-Route") ||
-				status == 100 && strings.EqualFold(h.Name(), "Timestamp") {
+			switch name := h.Name(); {
+			case name == "From", name == "To", name == "Call-ID", name == "CSeq", // as text: malformed
+				dialog && strings.EqualFold(name, "Record-Route"),
+				status == 100 && strings.EqualFold(name, "Timestamp"):
 				res.AppendHeader(h)
 			}
 		}

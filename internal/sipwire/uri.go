@@ -138,10 +138,18 @@ func parseHostPort(s string, host *string, port *int) error {
 	h := s
 	if s != "" && s[0] == '[' {
 		end := strings.IndexByte(s, ']')
-		if end < 0 || !isIPv6(s[1:end]) {
+		if end < 0 {
 			return ErrURI
 		}
 		h, s = s[:end+1], s[end+1:]
+		if !isIPv6(h[1:end]) {
+			// The grammar of RFC 3261 allows a third colon in front of an
+			// IPv4 part; it has to be tolerated (RFC 5118 §4.10).
+			h = strings.Replace(h, ":::", "::", 1)
+			if strings.IndexByte(h, '.') < 0 || !isIPv6(h[1:len(h)-1]) {
+				return ErrURI
+			}
+		}
 	} else {
 		end := strings.IndexByte(s, ':')
 		if end < 0 {
