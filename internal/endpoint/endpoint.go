@@ -63,7 +63,19 @@ type Config struct {
 	// Digest answers challenges and adds credentials; nil: 401 and 407 are
 	// final like any other response.
 	Digest *digest.Client
+
+	// Append writes a message; nil is sipwire.Append.
+	Append func(dst []byte, m sipgo.Message) []byte
+
+	// Fate decides what becomes of a message on its way out or in: it is
+	// delivered once for each element, that much later; not at all for none.
+	// It runs in the loop, and is for a lab that breaks things on purpose.
+	// Nil delivers everything once and at once, as [AsIs] does.
+	Fate func(now time.Time, f *transport.Flow, m sipgo.Message, out bool) []time.Duration
 }
+
+// AsIs is the fate of a message that nothing happens to.
+var AsIs = []time.Duration{0}
 
 // Endpoint is a loop with transactions and transports. Make it with [New].
 type Endpoint struct {
@@ -106,6 +118,9 @@ const mailbox = 128
 func New(cfg Config) (*Endpoint, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
+	}
+	if cfg.Append == nil {
+		cfg.Append = sipwire.Append
 	}
 	var seed [32]byte
 	if _, err := io.ReadFull(cfg.Rand, seed[:]); err != nil {
@@ -240,7 +255,13 @@ func (e *Endpoint) handle(now time.Time, m mail) {
 		if req, ok := m.msg.(*sipgo.Request); ok {
 			receivedFrom(req, m.f.Remote())
 		}
-		e.Table.Receive(now, m.f, m.msg)
+		if e.cfg.Fate == nil {
+			e.Table.Receive(now, m.f, m.msg)
+			return
+		}
+		for _, d := range e.cfg.Fate(now, m.f, m.msg, false) {
+			e.after(now, d, func(now time.Time) { e.Table.Receive(now, m.f, m.msg) })
+		}
 	case mailClosed:
 		e.Table.FlowFailed(now, m.f, m.err)
 		e.cfg.Handler.FlowClosed(now, m.f, m.err)
@@ -270,8 +291,26 @@ type sink Endpoint
 
 func (s *sink) Send(now time.Time, f transaction.Flow, m sipgo.Message) {
 	e := (*Endpoint)(s)
-	flow := f.(*transport.Flow)
-	if err := flow.Send(sipwire.Append(nil, m)); err != nil {
+	if e.cfg.Fate == nil {
+		e.transmit(now, f, m)
+		return
+	}
+	for _, d := range e.cfg.Fate(now, f.(*transport.Flow), m, true) {
+		e.after(now, d, func(now time.Time) { e.transmit(now, f, m) })
+	}
+}
+
+// after runs fn in the loop, d later.
+func (e *Endpoint) after(now time.Time, d time.Duration, fn func(now time.Time)) {
+	if d <= 0 {
+		fn(now)
+		return
+	}
+	e.Q.Set(&timerq.Timer{F: fn}, now.Add(d))
+}
+
+func (e *Endpoint) transmit(now time.Time, f transaction.Flow, m sipgo.Message) {
+	if err := f.(*transport.Flow).Send(e.cfg.Append(nil, m)); err != nil {
 		// Not from here: the machine that sends is at work.
 		timer := &timerq.Timer{F: func(now time.Time) { e.Table.SendFailed(now, m, err) }}
 		e.Q.Set(timer, now)
