@@ -2,7 +2,6 @@ package sip
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -123,9 +122,9 @@ func (ua *UA) contactURI(f *transport.Flow) sipgo.Uri {
 		// TLS over sip: rather than sips:, which would ask of every hop what
 		// only ours can promise (RFC 5630 §3.3).
 		// A WebSocket is "ws" with or without TLS (RFC 7118 §5.2.4).
-		proto := strings.TrimSuffix(string(f.Proto()), "s")
-		if f.Proto() == transport.TLS {
-			proto = "tls"
+		proto := string(f.Proto())
+		if f.Proto() == transport.WSS {
+			proto = "ws"
 		}
 		uri.UriParams = sipgo.HeaderParams{{K: "transport", V: proto}}
 	}

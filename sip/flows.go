@@ -29,7 +29,8 @@ type accountFlow struct {
 	waiting []func(now time.Time, f *transport.Flow, err error)
 
 	reg        *register.Machine // nil: not registering
-	redirected *sipgo.Uri        // a 3xx sent us there
+	started    bool
+	redirected *sipgo.Uri // a 3xx sent us there
 	redirects  int
 	servers    int // not tried yet by the first attempt
 	keep       *flow.KeepAlive
@@ -61,9 +62,9 @@ func (f *accountFlow) register(now time.Time) {
 		Expires: a.expires, T1: f.ua.cfg.Timers.T1,
 		CallID: f.ua.ep.ID(24), FromTag: f.ua.ep.Tag(), Rand: f.ua.ep.Float,
 	}, (*registrar)(f), (*registrar)(f))
-	f.redirects, f.redirected, f.servers = 0, nil, 0
+	f.started, f.redirects, f.redirected, f.servers = false, 0, nil, 0
 	if f.up() {
-		f.reg.Start(now)
+		f.start(now)
 		return
 	}
 	f.dial(now)
@@ -149,10 +150,18 @@ func (f *accountFlow) dialled(now time.Time, fl *transport.Flow, target locate.T
 	for _, ready := range waiting {
 		ready(now, fl, nil)
 	}
-	if f.reg != nil {
-		f.reg.Start(now)
+	switch {
+	case f.reg == nil:
+	case f.started:
 		f.reg.FlowChanged(now)
+	default:
+		f.start(now)
 	}
+}
+
+func (f *accountFlow) start(now time.Time) {
+	f.started = true
+	f.reg.Start(now)
 }
 
 // failed decides what comes after a failure of the flow or its binding.
