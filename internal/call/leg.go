@@ -28,6 +28,7 @@ type leg struct {
 	haveRemoteCSeq      bool
 
 	confirmed bool
+	owed      *owedAck       // of a 2xx whose ACK waits for our answer to its offer
 	ack       *sipgo.Request // the ACK of the latest 2xx, to be sent again
 	ackCSeq   uint32
 
@@ -135,21 +136,32 @@ func (l *leg) request(method sipgo.RequestMethod) *sipgo.Request {
 	return req
 }
 
-// acknowledge answers a 2xx of our INVITE with its number (RFC 3261
-// §13.2.2.4), and keeps the ACK for when the 2xx comes again.
-func (l *leg) acknowledge(now time.Time, invite Outgoing, cseq uint32, sdp []byte) {
+// owedAck is what the ACK of a 2xx needs to know.
+type owedAck struct {
+	invite Outgoing
+	cseq   uint32
+}
+
+// acknowledge sends the ACK that is owed: it answers a 2xx of our INVITE with
+// its number (RFC 3261 §13.2.2.4), and is kept for when the 2xx comes again.
+func (l *leg) acknowledge(now time.Time, sdp []byte) {
+	owed := l.owed
+	l.owed = nil
 	ack := l.request(sipgo.ACK)
-	ack.ReplaceHeader(&sipgo.CSeqHeader{SeqNo: cseq, MethodName: sipgo.ACK})
+	ack.ReplaceHeader(&sipgo.CSeqHeader{SeqNo: owed.cseq, MethodName: sipgo.ACK})
 	if sdp != nil {
 		setSDP(ack, sdp)
 	}
-	l.ack, l.ackCSeq = ack, cseq
-	l.c.env.Ack(now, l.flow, ack, invite)
+	l.ack, l.ackCSeq = ack, owed.cseq
+	l.c.env.Ack(now, l.flow, ack, owed.invite)
 }
 
 // bye ends a confirmed dialog. Nobody waits for the outcome: the dialog is
 // over when the BYE is sent (RFC 3261 §15.1.1).
 func (l *leg) bye(now time.Time, reasons []Reason) {
+	if l.owed != nil {
+		l.acknowledge(now, nil) // a BYE comes after the ACK (RFC 3261 §15)
+	}
 	req := l.request(sipgo.BYE)
 	appendReasons(req, reasons)
 	l.c.env.Request(now, l.flow, req, byeHandler{l})

@@ -20,6 +20,7 @@ type reoffer struct {
 	out   Outgoing
 	glare timerq.Timer // set while we wait after a 491
 	tries int
+	late  bool // sent without an offer: the 2xx has one
 }
 
 // maxGlare bounds how often one offer is repeated after 491.
@@ -81,7 +82,9 @@ func (r *reoffer) start(now time.Time) {
 			return
 		}
 		req := r.l.request(sipgo.INVITE)
-		setSDP(req, sdp)
+		if r.late = sdp == nil; !r.late {
+			setSDP(req, sdp)
+		}
 		r.out = c.env.Request(now, r.l.flow, req, r)
 	})
 }
@@ -110,28 +113,26 @@ func (r *reoffer) Response(now time.Time, flow transaction.Flow, res *sipgo.Resp
 		cseq = h.SeqNo
 	}
 	if res.IsSuccess() {
+		if l.owed != nil {
+			return // the 2xx again, while its offer is being answered
+		}
 		if l.ack != nil && l.ackCSeq == cseq {
 			c.env.Ack(now, l.flow, l.ack, r.out) // the 2xx again
 			return
 		}
 		l.flow = flow
 		l.refresh(res)
-		l.acknowledge(now, r.out, cseq, nil)
+		l.owed = &owedAck{r.out, cseq}
+		if !r.late || c.reoff != r {
+			l.acknowledge(now, nil)
+		}
 	}
 	if c.reoff != r {
 		return // the call has ended meanwhile
 	}
 	switch {
 	case res.IsSuccess():
-		sdp, err := SDP(res)
-		if err == nil && sdp == nil {
-			err = ErrAnswer
-		}
-		if err != nil {
-			r.refused(now, err)
-			return
-		}
-		l.setAnswer(now, sdp, false, func(now time.Time, err error) {
+		agreed := func(now time.Time, err error) {
 			if c.reoff != r {
 				return
 			}
@@ -142,7 +143,20 @@ func (r *reoffer) Response(now time.Time, flow transaction.Flow, res *sipgo.Resp
 				return
 			}
 			c.next(now)
-		})
+		}
+		sdp, err := SDP(res)
+		if r.late {
+			c.answerLate(now, l, sdp, err, agreed)
+			return
+		}
+		if err == nil && sdp == nil {
+			err = ErrAnswer
+		}
+		if err != nil {
+			r.refused(now, err)
+			return
+		}
+		l.setAnswer(now, sdp, false, agreed)
 	case res.StatusCode == sipgo.StatusRequestPending && r.tries < maxGlare:
 		r.tries++
 		r.rollback(now)

@@ -155,6 +155,9 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 	if l == nil {
 		return
 	}
+	if c.invite.Body() == nil {
+		return // an offer only counts in a reliable response (RFC 3261 §13.2.1)
+	}
 	// An answer in an unreliable 1xx is a promise of the one in the 2xx, and
 	// good enough to hear early media (RFC 3261 §13.2.1).
 	if sdp, err := SDP(r); err == nil && sdp != nil && string(sdp) != l.lastSDP {
@@ -172,6 +175,9 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 		cseq = h.SeqNo
 	}
 	l := c.legFor(sipwire.ToTag(r))
+	if l != nil && l.owed != nil {
+		return // the 2xx again, while its offer is being answered
+	}
 	if l != nil && l.ack != nil {
 		// Our ACK was lost. It goes again as it was.
 		if l.ackCSeq == cseq {
@@ -188,9 +194,13 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 	l.flow, l.confirmed, l.localCSeq = flow, true, max(l.localCSeq, c.cseq)
 	l.refresh(r)
 	l.recordRoute(r, true) // RFC 3261 §13.2.2.4: computed anew from the 2xx
-	l.acknowledge(now, c.client, cseq, nil)
+	l.owed = &owedAck{c.client, cseq}
+	wanted := c.active == nil && c.ending == nil && c.state != Ended
+	if late := c.invite.Body() == nil; !late || !wanted {
+		l.acknowledge(now, nil)
+	}
 
-	if c.active != nil || c.ending != nil || c.state == Ended {
+	if !wanted {
 		// A fork came second, or the CANCEL was too late.
 		var reasons []Reason
 		if c.ending != nil {
@@ -217,6 +227,17 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 // It may carry another description than its own 183 did, and wins.
 func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 	sdp, err := SDP(r)
+	if l.owed != nil {
+		c.answerLate(now, l, sdp, err, func(now time.Time, err error) {
+			if err != nil {
+				c.drop(now, End{By: Network, Err: err, Reasons: reasonOf(err)})
+				return
+			}
+			c.setState(now, Established)
+			c.next(now)
+		})
+		return
+	}
 	if err == nil && sdp == nil && l.lastSDP != "" {
 		sdp = []byte(l.lastSDP) // some repeat it only in the 18x
 	}
@@ -225,7 +246,7 @@ func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 	}
 	established := func(now time.Time, err error) {
 		if err != nil {
-			c.drop(now, End{By: Network, Err: err, Reasons: []Reason{{Protocol: "SIP", Cause: StatusOf(err), Text: "Not Acceptable Here"}}})
+			c.drop(now, End{By: Network, Err: err, Reasons: reasonOf(err)})
 			return
 		}
 		c.setState(now, Established)
