@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,4 +136,38 @@ func TestReject(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// RFC 3261 §18.1.1: a request over 1,300 bytes does not go over UDP, if TCP
+// can be had.
+func TestLargeRequest(t *testing.T) {
+	for _, tcp := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var first Transport
+			_, alice, bob := pair(t, UDP, func(a, b *Config) {
+				if tcp {
+					b.Listen = append(b.Listen, "tcp:10.0.0.2:5060")
+				}
+				a.Tap = func(p Packet) {
+					if p.Sent && first == "" {
+						first = p.Transport
+					}
+				}
+			})
+			go func() {
+				if in, err := bob.Accept(t.Context()); err == nil {
+					in.Answer(t.Context(), nil)
+				}
+			}()
+			o := &DialOptions{Headers: [][2]string{{"Subject", strings.Repeat("x", 1300)}}}
+			c, err := alice.Dial(t.Context(), "sip:bob@10.0.0.2;transport=udp", o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := map[bool]Transport{true: TCP, false: UDP}[tcp]; first != want {
+				t.Errorf("the INVITE went over %s, want %s", first, want)
+			}
+			c.Hangup(t.Context())
+		})
+	}
 }

@@ -69,8 +69,8 @@ func (ua *UA) admitted(s *transaction.Server) bool {
 		if f.flow == nil {
 			continue
 		}
-		if f.flow == from || f.flow.Proto() == from.Proto() && !from.Reliable() && isSame(f.flow.Remote(), from.Remote()) {
-			return true
+		if f.flow == from || !f.flow.Reliable() && isSame(f.flow.Remote(), from.Remote()) {
+			return true // over UDP the server's address, also on the stream that a large request took
 		}
 	}
 	return false
@@ -238,6 +238,11 @@ func (h *handler) Route(now time.Time, o *endpoint.Outgoing, ready func(now time
 	f := ua.flows[0]
 	f.lost(now, ErrNoFlow)
 	f.want(now, ready)
+}
+
+// Widen finds a stream for a request that is too large for UDP.
+func (h *handler) Widen(now time.Time, f *transport.Flow, ready func(now time.Time, wide *transport.Flow, err error)) {
+	(*UA)(h).widen(now, f, ready)
 }
 
 // FlowClosed takes the end of a connection.

@@ -228,6 +228,36 @@ func (ua *UA) route(now time.Time, o *endpoint.Outgoing, ready func(now time.Tim
 	}, nil)
 }
 
+// widen finds a TCP connection to where a UDP flow leads. That there is none
+// is remembered for as long as a server that failed is set aside.
+func (ua *UA) widen(now time.Time, f *transport.Flow, ready func(now time.Time, wide *transport.Flow, err error)) {
+	target := locate.Target{Transport: locate.TCP, Addr: f.Remote(), Host: f.Remote().Addr().String(), Domain: ua.acct.domain()}
+	key := "tcp " + target.Addr.String()
+	if wide := ua.direct[key]; wide != nil && wide.Err() == nil {
+		ready(now, wide, nil)
+		return
+	}
+	if !ua.aside.Until(now, target).IsZero() {
+		ready(now, nil, ErrNoFlow)
+		return
+	}
+	var wide *transport.Flow
+	var err error
+	ua.ep.Go(func(ctx context.Context) {
+		// Whoever takes TCP does so at once; a call does not wait for long.
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		wide, _, err = ua.connect(ctx, []locate.Target{target})
+	}, func(now time.Time) {
+		if err != nil {
+			ua.aside.Fail(now, target, 10*time.Minute)
+		} else {
+			ua.remember(key, wide)
+		}
+		ready(now, wide, err)
+	}, nil)
+}
+
 // maxDirect bounds the flows that a direct account remembers.
 const maxDirect = 4096
 

@@ -44,6 +44,9 @@ type Handler interface {
 	// Route chooses the flow of a request that names none, and again when
 	// that one failed. It calls ready once, at once or later, in the loop.
 	Route(now time.Time, o *Outgoing, ready func(now time.Time, f *transport.Flow, err error))
+	// Widen finds a stream to where a UDP flow leads, for a request too large
+	// for UDP. It calls ready once, at once or later, in the loop.
+	Widen(now time.Time, f *transport.Flow, ready func(now time.Time, wide *transport.Flow, err error))
 	// FlowClosed tells that a stream flow ended.
 	FlowClosed(now time.Time, f *transport.Flow, err error)
 	// Pong and STUN are the answers to keep-alives.

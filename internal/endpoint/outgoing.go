@@ -46,6 +46,7 @@ type Outgoing struct {
 	attempt   digest.Attempt
 	lastErr   error // of the attempt before this
 	routed    bool  // by Handler.Route, so that it may be asked again
+	widened   bool  // a stream was asked for, since the request is large
 	progress  bool  // a response came: no failover any more
 	done      bool
 	cancelled bool
@@ -110,6 +111,26 @@ func (o *Outgoing) send(now time.Time, f *transport.Flow) {
 		for _, h := range d.Authorize(&o.attempt, string(req.Method), uri, req.Body()) {
 			req.AppendHeader(sipgo.NewHeader(h.Name, h.Value))
 		}
+	}
+	if mtu := f.MTU(); mtu > 0 && !o.widened && len(sipwire.Append(nil, req)) > mtu {
+		// "If a request is within 200 bytes of the path MTU, or if it is
+		// larger than 1300 bytes and the path MTU is unknown, the request
+		// MUST be sent using an RFC 2914 congestion controlled transport
+		// protocol, such as TCP" (RFC 3261 §18.1.1) - if there is one; if
+		// not, it goes over UDP after all.
+		o.widened = true
+		o.e.cfg.Handler.Widen(now, f, func(now time.Time, wide *transport.Flow, err error) {
+			switch {
+			case o.done:
+			case o.cancelled:
+				o.fail(now, ErrCancelled)
+			case err != nil:
+				o.send(now, f)
+			default:
+				o.send(now, wide)
+			}
+		})
+		return
 	}
 	client, err := o.e.Table.Send(now, f, req, (*user)(o))
 	if err != nil {
