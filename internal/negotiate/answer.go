@@ -9,8 +9,8 @@ import (
 )
 
 // answerStreams makes the streams of the answer to r, and what is agreed with
-// it. base is the agreement so far.
-func (s *Session) answerStreams(base agreement, r *remote, o offeranswer.Options, at Locate) ([]stream, []Media, error) {
+// it. base is the agreement so far, known what our payload types have meant.
+func (s *Session) answerStreams(base agreement, known []numbers, r *remote, o offeranswer.Options, at Locate) ([]stream, []Media, error) {
 	// RFC 3264 §8: an offer never has fewer m= lines than the one before.
 	if len(r.media) < len(base.streams) {
 		return nil, nil, refuse(ErrContradiction, "%d streams, of %d before", len(r.media), len(base.streams))
@@ -28,6 +28,9 @@ func (s *Session) answerStreams(base agreement, r *remote, o offeranswer.Options
 		var was Media
 		if i < len(base.streams) {
 			old, was = base.streams[i], base.media[i]
+		}
+		if i < len(known) {
+			old.numbers = known[i]
 		}
 		streams[i], media[i] = refused(rm, &old), Media{Kind: offeranswer.Kind(rm.kind), Disabled: true}
 		if rm.port == 0 || slices.Contains(o.Remove, i) {
@@ -93,7 +96,7 @@ func (s *Session) answerStream(r *remoteMedia, old stream, was Media, fresh bool
 	}
 	st := old
 	st.kind, st.proto, st.mid, st.off, st.fmts = r.kind, r.proto, r.mid, false, nil
-	st.crypto = nil
+	st.answer, st.crypto = true, nil
 	local, remote, err := s.answerCrypto(&st, r.crypto, was.LocalCrypto, was.RemoteCrypto, fresh)
 	if err != nil {
 		return old, none, err

@@ -108,7 +108,8 @@ func (s *Session) mediaDescription(st *stream, common netip.Addr) *sdp.MediaDesc
 		attr("maxptime", millisText(s.cfg.MaxPTime))
 	}
 	attr(st.dir.String(), "")
-	if v := rtcpText(st.local); v != "" {
+	// RFC 5761 §5.1.1: next to an offer to multiplex, where RTCP is otherwise.
+	if v := rtcpText(st.local); v != "" && !(st.mux && st.answer) {
 		attr("rtcp", v)
 	}
 	if st.mux {

@@ -16,6 +16,9 @@ type Leg struct {
 	// number used in an o= line.
 	last    *description
 	version uint64
+	// numbers are what our payload types mean, by stream. They outlive offers
+	// that came to nothing: the peer has seen them (RFC 3264 §8.3.2).
+	numbers []numbers
 
 	// open is our offer without a final answer. inherited says that it is the
 	// session's, and that this leg has heard nothing about it.
@@ -44,12 +47,7 @@ func (l *Leg) Offer(o offeranswer.Options, at Locate) ([]byte, error) {
 	if l.staged != nil || l.open != nil && !l.inherited {
 		return nil, fmt.Errorf("%w: an offer while another exchange is open", ErrState)
 	}
-	var streams []stream
-	var media []Media
-	if l.agreed != nil {
-		streams, media = l.agreed.streams, l.agreed.media
-	}
-	streams, err := l.s.offerStreams(streams, media, o, at)
+	streams, err := l.s.offerStreams(l.base(), l.numbers, o, at)
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +71,7 @@ func (l *Leg) Answer(offer []byte, o offeranswer.Options, at Locate) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	var base agreement
-	if l.agreed != nil {
-		base = *l.agreed
-	}
-	streams, media, err := l.s.answerStreams(base, r, o, at)
+	streams, media, err := l.s.answerStreams(l.base(), l.numbers, r, o, at)
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +109,7 @@ func (l *Leg) SetAnswer(answer []byte, provisional bool) error {
 			return err
 		}
 		was = &agreement{local: offer, streams: streams, media: media}
+		l.remember(streams)
 	}
 	l.answer, l.inherited = clone(answer), false
 	switch {
@@ -198,6 +193,14 @@ func (l *Leg) current() *agreement {
 	return l.agreed
 }
 
+// base is what a new exchange starts from.
+func (l *Leg) base() agreement {
+	if l.agreed != nil {
+		return *l.agreed
+	}
+	return agreement{}
+}
+
 func (l *Leg) describe(streams []stream) (*description, error) {
 	var prev []*description
 	if l.agreed != nil {
@@ -211,6 +214,16 @@ func (l *Leg) describe(streams []stream) (*description, error) {
 
 func (l *Leg) sent(d *description) {
 	l.last, l.version = d, max(l.version, d.version)
+	l.remember(d.streams)
+}
+
+func (l *Leg) remember(streams []stream) {
+	for i := range streams {
+		if i == len(l.numbers) {
+			l.numbers = append(l.numbers, numbers{})
+		}
+		l.numbers[i] = streams[i].numbers
+	}
 }
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -112,13 +112,12 @@ func (m *Media) detail() string {
 // that of the answer.
 func (s *Session) media(st *stream, r *remoteMedia, p pairing) (Media, error) {
 	m := Media{
-		Kind:       offeranswer.Kind(st.kind),
-		Remote:     r.dir,
-		RemoteRTP:  netip.AddrPortFrom(r.addr, uint16(r.port)),
-		RemoteRTCP: r.rtcp,
-		RemoteHost: r.host,
-		// RFC 3264 §8.4; RFC 6157 §4.1.2 for the IPv6 form.
-		ConnectionHold: r.addr.IsValid() && r.addr.IsUnspecified(),
+		Kind:           offeranswer.Kind(st.kind),
+		Remote:         r.dir,
+		RemoteRTP:      netip.AddrPortFrom(r.addr, uint16(r.port)),
+		RemoteRTCP:     r.rtcp,
+		RemoteHost:     r.host,
+		ConnectionHold: r.nowhere(),
 		Feedback:       r.profile.feedback && profiles[st.proto].feedback,
 		MaxPTime:       r.maxptime,
 		Recv:           make(map[uint8]Format),

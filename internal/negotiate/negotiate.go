@@ -122,7 +122,7 @@ func (c *Config) complete() error {
 	}
 	for _, f := range c.Codecs {
 		f := f.Format()
-		if f.Name == "" || f.ClockRate <= 0 || f.PayloadType > 127 || !printable(f.Name, false) {
+		if f.Name == "" || f.ClockRate <= 0 || f.PayloadType > 127 || !printable(f.Name, false) || !safeFmtp(f.Fmtp) {
 			return fmt.Errorf("negotiate: codec %q cannot stand in SDP", f.Name)
 		}
 	}
@@ -217,7 +217,7 @@ func New(cfg Config) (*Session, error) {
 // o.Add. Made again, for another INVITE, it has new keys: whoever got the
 // first one may be somebody else. Legs made before keep the offer they had.
 func (s *Session) Offer(o offeranswer.Options, at Locate) ([]byte, error) {
-	streams, err := s.offerStreams(nil, nil, o, at)
+	streams, err := s.offerStreams(agreement{}, nil, o, at)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +239,7 @@ func (s *Session) Offer(o offeranswer.Options, at Locate) ([]byte, error) {
 func (s *Session) Leg() *Leg {
 	l := &Leg{s: s, open: s.offer, inherited: s.offer != nil}
 	if s.offer != nil {
-		l.last, l.version = s.offer, s.offer.version
+		l.sent(s.offer)
 	}
 	return l
 }

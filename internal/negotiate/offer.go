@@ -9,12 +9,12 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
-// offerStreams makes the streams of an offer from those of the last agreement
-// and what was agreed about them, which are empty for a first offer.
-func (s *Session) offerStreams(base []stream, media []Media, o offeranswer.Options, at Locate) ([]stream, error) {
-	streams := slices.Clone(base)
+// offerStreams makes the streams of an offer. base is the agreement so far,
+// empty for a first offer, known what our payload types have meant.
+func (s *Session) offerStreams(base agreement, known []numbers, o offeranswer.Options, at Locate) ([]stream, error) {
+	streams := slices.Clone(base.streams)
 	add := o.Add
-	if len(base) == 0 {
+	if len(streams) == 0 {
 		add = append([]offeranswer.Kind{offeranswer.Audio}, add...)
 	}
 	for _, kind := range add {
@@ -37,14 +37,17 @@ func (s *Session) offerStreams(base []stream, media []Media, o offeranswer.Optio
 		}
 		var agreed *sdes.Crypto
 		var peer netip.Addr
-		if i < len(media) {
-			agreed, peer = media[i].LocalCrypto, media[i].RemoteRTP.Addr()
+		if i < len(base.media) {
+			agreed, peer = base.media[i].LocalCrypto, base.media[i].RemoteRTP.Addr()
+		}
+		if i < len(known) {
+			st.numbers = known[i]
 		}
 		var err error
 		if st.local, err = locate(at, i, peer); err != nil {
 			return nil, err
 		}
-		st.dir = st.want
+		st.dir, st.answer = st.want, false
 		st.formats = s.offerFormats(st.formats, &st.numbers)
 		st.mux = s.cfg.RTCPMux
 		if err := s.offerCrypto(st, agreed, o.NewKeys); err != nil {

@@ -34,6 +34,7 @@ type remoteMedia struct {
 	port        int
 	fmts        []string // as written
 	mid         string
+	several     bool // more than one port
 
 	profile  profile
 	dir      offeranswer.Direction
@@ -89,20 +90,21 @@ func parse(body []byte) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	desc, err := unmarshal(sections)
+	r := &remote{media: make([]remoteMedia, len(sections)-1)}
+	for i := range r.media {
+		if err := r.media[i].readLine(sections[i+1]); err != nil {
+			return nil, err
+		}
+	}
+	desc, err := unmarshal(sections, r.media)
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{media: make([]remoteMedia, len(sections)-1)}
-	n := 0
+	next := 0 // of desc's streams, which are the usable ones
 	for i := range r.media {
-		m := &r.media[i]
-		if err := m.readLine(sections[i+1]); err != nil {
-			return nil, err
-		}
-		if m.usable() {
-			m.err = m.read(desc, desc.MediaDescriptions[n])
-			n++
+		if m := &r.media[i]; m.usable() {
+			m.err = m.read(desc, desc.MediaDescriptions[next])
+			next++
 		}
 	}
 	return r, nil
@@ -143,7 +145,7 @@ func split(body []byte) ([]section, *Error) {
 			// Several c= lines are for layered multicast (RFC 8866 §5.7), which
 			// is not done here; the first one stands.
 			if cur.c == "" {
-				cur.c = value
+				cur.c = strings.TrimSpace(value)
 			}
 		case 'a':
 			if len(cur.attrs) == maxAttributes {
@@ -165,34 +167,40 @@ func split(body []byte) ([]section, *Error) {
 // unmarshal gives pion/sdp the session part and the streams that can be used.
 // Others stay text: all that is done with them is to say no, and their kinds
 // and transports are an open set (RFC 3264 §6).
-func unmarshal(sections []section) (*sdp.SessionDescription, *Error) {
+func unmarshal(sections []section, media []remoteMedia) (*sdp.SessionDescription, *Error) {
 	var b strings.Builder
-	b.WriteString("v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\n")
-	write := func(s section) {
-		if s.c != "" {
-			b.WriteString("c=" + strings.TrimSpace(s.c) + "\r\n")
+	line := func(typ byte, parts ...string) {
+		b.WriteByte(typ)
+		b.WriteByte('=')
+		for _, p := range parts {
+			b.WriteString(p)
 		}
-		if s.m == "" {
-			b.WriteString("t=0 0\r\n")
+		b.WriteString("\r\n")
+	}
+	line('v', "0")
+	line('o', "- 0 0 IN IP4 0.0.0.0") // whose it is decides nothing here
+	line('s', "-")
+	for i, s := range sections {
+		if i > 0 {
+			m := &media[i-1]
+			if !m.usable() {
+				continue
+			}
+			line('m', "audio ", strconv.Itoa(m.port), " ", m.proto, " ", strings.Join(m.fmts, " "))
+		}
+		if s.c != "" {
+			line('c', s.c)
+		}
+		if i == 0 {
+			line('t', "0 0")
 		}
 		for _, a := range s.attrs {
-			b.WriteString("a=" + a + "\r\n")
-		}
-	}
-	write(sections[0])
-	for _, s := range sections[1:] {
-		var m remoteMedia
-		if err := m.readLine(s); err != nil {
-			return nil, err
-		}
-		if m.usable() {
-			b.WriteString("m=audio " + strconv.Itoa(m.port) + " " + m.proto + " " + strings.Join(m.fmts, " ") + "\r\n")
-			write(s)
+			line('a', a)
 		}
 	}
 	desc := new(sdp.SessionDescription)
 	if err := desc.UnmarshalString(b.String()); err != nil {
-		return nil, refuse(ErrMalformed, "%s", "cannot be parsed")
+		return nil, refuse(ErrMalformed, "a c= or m= line that cannot be read")
 	}
 	return desc, nil
 }
@@ -208,11 +216,12 @@ func (m *remoteMedia) readLine(s section) *Error {
 			return refuse(ErrMalformed, "an m= line that is not ASCII")
 		}
 	}
-	port, _, _ := strings.Cut(f[1], "/")
+	port, count, several := strings.Cut(f[1], "/")
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		return refuse(ErrMalformed, "an m= line without a port")
 	}
+	m.several = several && count != "1"
 	m.kind, m.port, m.proto, m.fmts = f[0], int(n), f[2], f[3:]
 	for _, a := range s.attrs {
 		v, ok := strings.CutPrefix(a, "mid:")
@@ -226,7 +235,7 @@ func (m *remoteMedia) readLine(s section) *Error {
 // read fills in what a usable stream says.
 func (m *remoteMedia) read(desc *sdp.SessionDescription, md *sdp.MediaDescription) *Error {
 	m.profile = profiles[m.proto]
-	if md.MediaName.Port.Range != nil && *md.MediaName.Port.Range > 1 {
+	if m.several {
 		return refuse(ErrNoStream, "several ports") // hierarchical encoding
 	}
 	conn := md.ConnectionInformation
@@ -295,6 +304,16 @@ func (m *remoteMedia) readAddress(c *sdp.ConnectionInformation) *Error {
 	}
 	m.addr = addr.Unmap()
 	return nil
+}
+
+// nowhere tells whether the peer gave an address that cannot be sent to: the
+// unspecified one (RFC 3264 §8.4), or a name under .invalid, which RFC 6157
+// has in its place for IPv6.
+func (m *remoteMedia) nowhere() bool {
+	if m.addr.IsValid() {
+		return m.addr.IsUnspecified()
+	}
+	return strings.HasSuffix(strings.ToLower(strings.TrimSuffix(m.host, ".")), ".invalid")
 }
 
 // hostname tells whether s looks like a name that somebody could look up.

@@ -22,6 +22,7 @@ type stream struct {
 	formats []format
 	numbers numbers
 	mux     bool
+	answer  bool           // the line answers one of the peer
 	crypto  []*sdes.Crypto // the lines of this description
 	keys    []*sdes.Crypto // all keys of ours, at most one for a suite
 }
