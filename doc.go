@@ -1,0 +1,25 @@
+// Package hoorn is the map of a SIP softphone and presence client library.
+// There is nothing to import here; what there is to import is this:
+//
+//   - [github.com/hoorn-phone/hoorn/sip]: a user agent. An account registers,
+//     calls, is called. Signalling only (RFC 3261, 3263, 3581, 5626, 5627, 5922, 8760).
+//   - [github.com/hoorn-phone/hoorn/sip/offeranswer]: the seam between a call
+//     and its media (RFC 3264), for who brings media of his own.
+//   - [github.com/hoorn-phone/hoorn/sip/siptest]: a telephone exchange inside
+//     the process, for demos and for your tests.
+//   - [github.com/hoorn-phone/hoorn/media]: an engine for audio: RTP, SRTP,
+//     RTCP, jitter buffer, sources and sinks (RFC 3550, 3711, 4568, 4733).
+//   - [github.com/hoorn-phone/hoorn/media/codec]: what a codec is, for who
+//     adds one. Beside it g711, g722 and opus, and dtmf, cn, wav.
+//   - [github.com/hoorn-phone/hoorn/media/mediatest]: speech, an impaired
+//     link, and measures of what was heard.
+//
+// sip and media never import each other: an app joins them by handing
+// media.Engine.NewSession to sip.Config.NewMedia. What lies under internal/
+// is the machinery: state machines without clock or network (transaction,
+// call, register, flow, negotiate, jitter), and the loops and sockets that
+// run them (endpoint, transport, rtpio).
+//
+// A newcomer's walks through the code are in design/walks.md, the reasons for
+// the shape of the whole in design/0001-house.md.
+package hoorn
