@@ -2,7 +2,6 @@ package negotiate
 
 import (
 	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -158,7 +157,7 @@ func TestRFC4317(t *testing.T) {
 			m=audio 49170 RTP/AVP 97
 			a=rtpmap:97 iLBC/8000`},
 			[][]string{{"a=sendrecv"}, {"a=recvonly", "m=audio 4000 RTP/AVP 97"}, {"a=sendrecv"}}},
-		{"§3.3 hold of one stream of two", config(plain, codecs(pcmu)), []string{head + `
+		{"§3.2 hold of one stream of two", config(plain, codecs(pcmu)), []string{head + `
 			m=audio 49170 RTP/AVP 0
 			a=rtpmap:0 PCMU/8000
 			m=audio 49172 RTP/AVP 0
@@ -182,7 +181,7 @@ func TestRFC4317(t *testing.T) {
 			m=audio 49170 RTP/AVP 0
 			a=rtpmap:0 PCMU/8000`},
 			[][]string{{"!m="}, {"m=audio 4000 RTP/AVP 0"}}},
-		{"§5.2 third party: the null address", config(plain, codecs(pcmu)), []string{`
+		{"third party: the null address, RFC 3264 §8.4", config(plain, codecs(pcmu)), []string{`
 			v=0
 			o=controller 1 1 IN IP4 192.0.2.4
 			s=
@@ -229,7 +228,7 @@ func TestRFC4568Section4(t *testing.T) {
 	}
 }
 
-// RFC 4568 §7.1.1 and §7.1.2: with FEC_ORDER, which is not done here, on all
+// The example of RFC 4568 §7.1: with FEC_ORDER, which is not done here, on all
 // lines there is nothing to accept; without it the second line is taken over
 // the first one's unknown suite.
 func TestRFC4568Section7(t *testing.T) {
@@ -332,7 +331,8 @@ func TestWebexOffer(t *testing.T) {
 	m := l.Agreed()[0]
 	if m.Send.PT != 99 || m.Send.RemoteFmtp != "maxplaybackrate=16000;useinbandfec=1" ||
 		m.DTMFSend != (Event{PT: 108, Rate: 48000}) || m.DTMFRecv[101] != 8000 || m.CN ||
-		m.RemoteRTP != netip.MustParseAddrPort("198.51.100.7:20104") {
+		m.RemoteRTP != addr("198.51.100.7:20104") ||
+		m.Params() != (codec.Params{PTime: 20 * ms, LocalFmtp: "useinbandfec=1", RemoteFmtp: m.Send.RemoteFmtp}) {
 		t.Errorf("%+v", m)
 	}
 	// A re-offer of ours keeps their numbers, the suite first, and adds what

@@ -39,7 +39,7 @@ func unsupported(what string) error { return fmt.Errorf("%w: %s", ErrUnsupported
 // Session parameters that weaken or change SRTP refuse the line:
 // UNENCRYPTED_SRTP, UNENCRYPTED_SRTCP, UNAUTHENTICATED_SRTP, KDR, FEC
 // parameters, and unknown ones unless marked as optional by a leading "-"
-// (RFC 4568 §6.3.8).
+// (RFC 4568 §6.3.7).
 func Parse(value string) (*Crypto, error) {
 	if len(value) > maxLine {
 		return nil, syntax("too long")
@@ -201,8 +201,8 @@ func parseParams(params []string) (wsh int, err error) {
 	for _, p := range params {
 		name, value, _ := strings.Cut(p, "=")
 		switch {
-		case strings.HasPrefix(name, "-"): // §6.3.8: may be ignored
-		case strings.EqualFold(name, "WSH"): // §6.3.7
+		case strings.HasPrefix(name, "-"): // §6.3.7: may be ignored
+		case strings.EqualFold(name, "WSH"): // §6.3.6
 			n, err := strconv.Atoi(value)
 			if !digits(value) || len(value) > 9 || err != nil || n < 64 {
 				return 0, syntax("WSH")

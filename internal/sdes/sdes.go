@@ -112,7 +112,7 @@ type Crypto struct {
 	// their MKI when there are several.
 	Keys []Key
 	// WSH is the sender's wish for the size of the replay window, 0 for none
-	// (RFC 4568 §6.3.7). It is at least 64.
+	// (RFC 4568 §6.3.6). It is at least 64.
 	WSH int
 }
 

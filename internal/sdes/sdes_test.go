@@ -125,7 +125,7 @@ func TestParseErrors(t *testing.T) {
 		{"RFC 4568 §6.3.2", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + " UNENCRYPTED_SRTP", sdes.ErrUnsupported},
 		{"RFC 4568 §6.3.3", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + " UNAUTHENTICATED_SRTP", sdes.ErrUnsupported},
 		{"RFC 4568 §6.3.4", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + "|2^20|1:4 FEC_ORDER=FEC_SRTP", sdes.ErrUnsupported},
-		{"RFC 4568 §6.3.7: under 64", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + " WSH=63", sdes.ErrSyntax},
+		{"RFC 4568 §6.3.6: under 64", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + " WSH=63", sdes.ErrSyntax},
 		{"mandatory extension", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + " X=1", sdes.ErrUnsupported},
 		{"too many parameters", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + strings.Repeat(" -x", 17), sdes.ErrSyntax},
 		{"too long", "1 AES_CM_128_HMAC_SHA1_80 inline:" + keyA + strings.Repeat(" ", 4096), sdes.ErrSyntax},
