@@ -48,8 +48,8 @@ type link interface {
 	write(batch [][]byte, deadline time.Time) error
 	// ping sends a ping; f gets the pong.
 	ping(f *Flow) error
-	// close says goodbye and ends the connection.
-	close(deadline time.Time)
+	// close says goodbye, which abort may cut short, and ends the connection.
+	close()
 	// abort ends the connection at once.
 	abort()
 	local() netip.AddrPort
@@ -189,17 +189,14 @@ func (f *Flow) write() {
 			closing := f.err != nil
 			f.mu.Unlock()
 			if closing {
-				f.link.close(time.Now().Add(closeTimeout))
+				f.link.close()
 			}
 			return
 		}
-		batch, timeout := f.queue, f.t.cfg.WriteTimeout
+		batch := f.queue
 		f.queue, done = nil, f.queued
-		if f.err != nil {
-			timeout = min(timeout, closeTimeout)
-		}
 		f.mu.Unlock()
-		if err := f.link.write(batch, time.Now().Add(timeout)); err != nil {
+		if err := f.link.write(batch, time.Now().Add(f.t.cfg.WriteTimeout)); err != nil {
 			f.end(err, false)
 			f.link.abort() // also if it was closing
 			f.mu.Lock()
@@ -211,8 +208,8 @@ func (f *Flow) write() {
 }
 
 // Close ends the flow. With nil it ends politely, after what is queued was
-// written; with an error at once. It does not wait. A UDP flow is forgotten:
-// what comes from its peer is a new one's.
+// written, within two seconds; with an error at once. It does not wait. A UDP
+// flow is forgotten: what comes from its peer is a new one's.
 func (f *Flow) Close(err error) {
 	if f.link == nil {
 		f.sock.forget(f, err)
@@ -234,12 +231,14 @@ func (f *Flow) end(reason error, polite bool) {
 		return
 	}
 	f.err = reason
-	switch {
-	case !polite:
+	if !polite {
 		f.queue = nil
 		f.link.abort()
-	case !f.writing: // otherwise the writer does it
-		f.t.wg.Go(func() { f.link.close(time.Now().Add(closeTimeout)) })
+		return
+	}
+	time.AfterFunc(closeTimeout, f.link.abort)
+	if !f.writing { // otherwise the writer does it
+		f.t.wg.Go(f.link.close)
 	}
 }
 

@@ -70,7 +70,7 @@ func (t *Transport) admit(conn net.Conn, p Proto) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed || t.accepted >= t.cfg.MaxConns {
-		t.log.Warn("refused a connection", "from", conn.RemoteAddr(), "connections", t.accepted)
+		t.log.Debug("refused a connection", "from", conn.RemoteAddr(), "connections", t.accepted)
 		conn.Close()
 		return
 	}

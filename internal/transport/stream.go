@@ -144,10 +144,7 @@ func (l *streamLink) write(batch [][]byte, deadline time.Time) error {
 func (l *streamLink) ping(f *Flow) error { return f.enqueue(EventPing, ping) }
 
 // close sends TLS's close_notify, which may have to wait for a full buffer.
-func (l *streamLink) close(deadline time.Time) {
-	defer time.AfterFunc(time.Until(deadline), l.abort).Stop()
-	l.conn.Close()
-}
+func (l *streamLink) close() { l.conn.Close() }
 
 func (l *streamLink) abort() { l.raw.Close() }
 

@@ -64,20 +64,13 @@ func dialWS(ctx context.Context, t *Transport, target Target, conn, raw net.Conn
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		MaxResponseHeaderBytes: maxHandshake,
 	}
-	host := target.domain()
-	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
-		host = "[" + host + "]"
-	}
-	if port := target.Addr.Port(); port != 80 && !target.Proto.Secure() || port != 443 && target.Proto.Secure() {
-		host = fmt.Sprintf("%s:%d", host, port)
-	}
 	l := &wsLink{conn: conn, raw: raw}
 	ws, _, err := websocket.Dial(ctx, "ws://"+target.Addr.String()+path, &websocket.DialOptions{
 		HTTPClient: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		Host:           host,
+		Host:           target.httpHost(),
 		Subprotocols:   []string{subprotocol},
 		OnPongReceived: l.ponged,
 	})
@@ -89,6 +82,22 @@ func dialWS(ctx context.Context, t *Transport, target Target, conn, raw net.Conn
 		return nil, errSubprotocol
 	}
 	return l.ready(t, ws), nil
+}
+
+// httpHost is the Host header field of a WebSocket's opening handshake.
+func (t Target) httpHost() string {
+	host := t.domain()
+	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
+		host = "[" + host + "]"
+	}
+	usual := uint16(80)
+	if t.Proto.Secure() {
+		usual = 443
+	}
+	if port := t.Addr.Port(); port != usual {
+		return fmt.Sprintf("%s:%d", host, port)
+	}
+	return host
 }
 
 // acceptWS takes a client's opening handshake. Any path and any origin will
@@ -217,8 +226,7 @@ func (l *wsLink) ping(f *Flow) error {
 }
 
 // close does the closing handshake.
-func (l *wsLink) close(deadline time.Time) {
-	defer time.AfterFunc(time.Until(deadline), l.abort).Stop()
+func (l *wsLink) close() {
 	l.ws.Close(websocket.StatusNormalClosure, "") //nolint:errcheck // the end in any case
 	l.abort()
 }
