@@ -16,7 +16,7 @@ const readErrorLimit = 64
 // queued is a Conn on any net.PacketConn: a goroutine reads into a ring.
 type queued struct {
 	c     net.PacketConn
-	udp   *net.UDPConn // c if it is one: reads and writes without allocation
+	udp   udpConn // c if it has the methods: reads and writes without allocation
 	local netip.AddrPort
 	done  chan struct{}
 
@@ -35,7 +35,7 @@ type slot struct {
 
 func newQueued(c net.PacketConn, local netip.AddrPort) *queued {
 	q := &queued{c: c, local: local, done: make(chan struct{})}
-	q.udp, _ = c.(*net.UDPConn)
+	q.udp, _ = c.(udpConn)
 	go q.read()
 	return q
 }
@@ -123,4 +123,10 @@ func (q *queued) Close() error {
 	err := q.c.Close()
 	<-q.done
 	return err
+}
+
+// udpConn are the methods of net.UDPConn that need no net.Addr.
+type udpConn interface {
+	ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
 }
