@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -83,6 +85,30 @@ func TestHappyEyeballsLoser(t *testing.T) {
 		synctest.Wait()
 		w.ch.none(t)
 		l.Close()
+	})
+}
+
+// A connection that comes although nobody wants it any more is closed.
+func TestDialTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c, _ *Config) {
+			dial := c.Dial
+			c.Dial = func(_ context.Context, network, addr string) (net.Conn, error) {
+				if addr == "10.0.0.3:1" {
+					<-time.After(time.Minute)
+				}
+				return dial(context.Background(), network, addr)
+			}
+		})
+		defer w.close()
+		l := must(w.n.Host("10.0.0.3").Listen(t.Context(), "tcp", ":1"))(t)
+		defer l.Close()
+		must(w.server.Listen(t.Context(), TCP, ":1"))(t)
+		must(w.client.DialAny(t.Context(), w.targets(TCP, "h", "10.0.0.3:1", "10.0.0.2:1")))(t)
+		late := must(l.Accept())(t)
+		if _, err := late.Read(make([]byte, 1)); err != io.EOF {
+			t.Error(err)
+		}
 	})
 }
 

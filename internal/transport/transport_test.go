@@ -265,6 +265,25 @@ func TestClosedBy(t *testing.T) {
 	}
 }
 
+// What comes after Close is not told any more, though words of parting are
+// still being written.
+func TestClosedHearsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.close()
+		f, c := w.raw(t)
+		for range 400 { // more than the connection's buffers hold
+			f.Send(options(repeat(1000)))
+		}
+		f.Close(nil)
+		synctest.Wait()
+		c.Write(append(options(""), ping...))
+		if e := w.ch.next(t, "closed"); e.err != ErrClosed {
+			t.Errorf("closed with %v", e.err)
+		}
+	})
+}
+
 func TestReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
