@@ -1,0 +1,144 @@
+package siptest
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/call"
+	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+	"github.com/hoorn-phone/hoorn/media"
+	"github.com/hoorn-phone/hoorn/sip"
+)
+
+// life is one run of the server, from Start or Restart to Kill or Close: what
+// a crash loses.
+type life struct {
+	srv *Server
+	cfg *Config
+	ep  *endpoint.Endpoint
+	eng *media.Engine // of the service numbers
+	udp *transport.Socket
+	net plugs
+
+	ctx    context.Context // ends before the endpoint does
+	cancel context.CancelFunc
+	work   sync.WaitGroup // of the service numbers
+
+	legs map[legKey]*leg // in the loop
+}
+
+type legKey struct{ callID, tag string }
+
+// boot starts a life on s.addrs, and completes them.
+func (s *Server) boot() (err error) {
+	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg)}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			l.end()
+		}
+	}()
+	n := &s.cfg.Network
+	l.eng, err = media.NewEngine(&media.Config{
+		SRTP:         media.SRTPOptional, // as the caller wants
+		ListenPacket: s.loss.listen(n.ListenPacket),
+		Rand:         s.cfg.Rand,
+		Logger:       s.cfg.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("siptest: %w", err)
+	}
+	l.ep, err = endpoint.New(endpoint.Config{
+		Transport: transport.Config{
+			Dial: n.Dial, Listen: l.net.listen(n.Listen), ListenPacket: l.net.listenPacket(n.ListenPacket),
+			TLS: s.tls, Tap: s.tape.tap, Logger: s.cfg.Logger,
+		},
+		Timers:  transaction.Config{T1: s.cfg.Timers.T1, T2: s.cfg.Timers.T2, T4: s.cfg.Timers.T4},
+		Handler: (*handler)(l),
+		Logger:  s.cfg.Logger,
+		Rand:    s.cfg.Rand,
+		Append:  sipwire.AppendTight,
+		Fate:    l.fate,
+	})
+	if err != nil {
+		return fmt.Errorf("siptest: %w", err)
+	}
+	l.udp, err = l.ep.Net.UDP(l.ctx, s.addrs[sip.UDP].String())
+	if err != nil {
+		return fmt.Errorf("siptest: %w", err)
+	}
+	s.addrs[sip.UDP] = l.udp.Addr()
+	for _, t := range []sip.Transport{sip.TCP, sip.TLS} {
+		a, err := l.ep.Net.Listen(l.ctx, transport.Proto(t), s.addrs[t].String())
+		if err != nil {
+			return fmt.Errorf("siptest: %w", err)
+		}
+		if s.addrs[t], err = netip.ParseAddrPort(a.String()); err != nil {
+			return fmt.Errorf("siptest: %w", err)
+		}
+	}
+	s.life = l
+	return nil
+}
+
+// end ends everything and waits for it.
+func (l *life) end() {
+	l.cancel()
+	l.net.unplug()
+	if l.ep != nil {
+		l.ep.Close()
+	}
+	if l.eng != nil {
+		l.eng.Close()
+	}
+	l.work.Wait()
+}
+
+func (l *life) timers() call.Timers {
+	return call.Timers{T1: l.cfg.Timers.T1, T2: l.cfg.Timers.T2}
+}
+
+// respond answers a request outside of calls. In the loop, as is everything
+// below.
+func (l *life) respond(now time.Time, s *transaction.Server, status int, headers ...sipgo.Header) {
+	l.respondWith(now, s, status, "", headers...)
+}
+
+func (l *life) respondWith(now time.Time, s *transaction.Server, status int, reason string, headers ...sipgo.Header) {
+	res := sipwire.ResponseTo(s.Request(), status, reason, l.tag())
+	for _, h := range headers {
+		res.AppendHeader(h)
+	}
+	decorate(res)
+	s.Respond(now, res)
+}
+
+// tag draws a tag as BroadWorks writes them: a number and the time.
+func (l *life) tag() string {
+	return fmt.Sprintf("%d-%d-", 1+uint32(l.ep.Float()*(1<<32-1)), time.Now().UnixMilli())
+}
+
+// callID draws one of BroadWorks' make: the time, the date, a number.
+func (l *life) callID() string {
+	now := time.Now().UTC()
+	return fmt.Sprintf("BW%s%03d%s-%d%s@%s", now.Format("150405"), now.Nanosecond()/1e6, now.Format("020106"),
+		1+uint32(l.ep.Float()*(1<<31)), l.ep.ID(6), l.cfg.Addr)
+}
+
+// uuid draws a random one (RFC 9562 §5.4).
+func (l *life) uuid() string {
+	var b [16]byte
+	for i := range b {
+		b[i] = byte(l.ep.Float() * 256)
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
