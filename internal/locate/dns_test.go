@@ -18,6 +18,9 @@ import (
 	"github.com/miekg/dns"
 )
 
+// patience is for servers that do answer, on a machine that may be busy.
+const patience = time.Minute
+
 // nameServer is a real one on the loopback, on the same port for UDP and TCP.
 func nameServer(t *testing.T, handler dns.HandlerFunc) string {
 	t.Helper()
@@ -117,7 +120,7 @@ func TestFindWithDNS(t *testing.T) {
 	if got := (&System{ResolvConf: conf}).servers(); !slices.Equal(got, []string{host + ":53"}) || port == "53" {
 		t.Errorf("servers of the machine: %v", got)
 	}
-	f := Finder{Resolver: &DNS{Servers: []string{server}}, Intn: func(int) int { return 0 }}
+	f := Finder{Resolver: &DNS{Servers: []string{server}, Timeout: patience}, Intn: func(int) int { return 0 }}
 	targets, err := f.Find(t.Context(), Query{Host: "example.com", Secure: true})
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +140,7 @@ func TestFindWithDNS(t *testing.T) {
 }
 
 func TestDNSNotFound(t *testing.T) {
-	d := &DNS{Servers: []string{nameServer(t, answer(t, testZone))}}
+	d := &DNS{Servers: []string{nameServer(t, answer(t, testZone))}, Timeout: patience}
 	lookups := map[string]func() error{
 		"no such name": func() error { _, err := d.LookupSRV(t.Context(), "_sip._tcp.missing.example"); return err },
 		"no such type": func() error { _, err := d.LookupNAPTR(t.Context(), "edge1.example.com"); return err },
@@ -169,7 +172,7 @@ func TestDNSTruncated(t *testing.T) {
 		fmt.Fprintf(&zone, "_sips._tcp.big.example. 60 IN SRV %d 0 5061 a-rather-long-name-for-a-server-of-this-domain-%d.big.example.\n", i, i)
 	}
 	handler, tcp := answer(t, zone.String()), atomic.Int32{}
-	d := &DNS{Servers: []string{nameServer(t, func(w dns.ResponseWriter, q *dns.Msg) {
+	d := &DNS{Timeout: patience, Servers: []string{nameServer(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		if w.LocalAddr().Network() == "tcp" {
 			tcp.Add(1)
 		}
@@ -229,7 +232,7 @@ func TestDNSBadServers(t *testing.T) {
 		{"old", []string{old}},
 	}
 	for _, tt := range tests {
-		d := &DNS{Servers: tt.servers}
+		d := &DNS{Servers: tt.servers, Timeout: patience}
 		addrs, err := d.LookupIP(t.Context(), "edge1.example.com")
 		if want := ips("2001:db8::1", "192.0.2.1", "192.0.2.2"); err != nil || !slices.Equal(addrs, want) {
 			t.Errorf("%s: %v, error %v", tt.name, addrs, err)
@@ -274,7 +277,7 @@ func TestDNSAnswersAreBounded(t *testing.T) {
 	for i := range 4 * maxRecords {
 		fmt.Fprintf(&zone, "many.example. 60 IN A 192.0.2.%d\n", i)
 	}
-	d := &DNS{Servers: []string{nameServer(t, answer(t, zone.String()))}}
+	d := &DNS{Servers: []string{nameServer(t, answer(t, zone.String()))}, Timeout: patience}
 	addrs, err := d.LookupIP(t.Context(), "many.example")
 	if err != nil || len(addrs) != maxRecords {
 		t.Errorf("%d addresses, error %v", len(addrs), err)
