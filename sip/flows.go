@@ -103,6 +103,7 @@ func (f *accountFlow) dial(now time.Time) {
 			return
 		}
 		targets, _ = f.ua.aside.Order(now, f.away(targets))
+		f.target = targets[0] // so that the other flow keeps away from it
 		f.ua.ep.Go(func(context.Context) {
 			fl, target, err = f.ua.connect(ctx, targets)
 		}, func(now time.Time) { f.dialled(now, fl, target, len(targets), err) }, nil)

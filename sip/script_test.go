@@ -288,3 +288,7 @@ func registered(t *testing.T, s *server, cfg *Config, expires int, lines ...stri
 	}
 	return ua, c
 }
+
+type sipMessage = sipgo.Message
+
+func contactOfResponse(r *sipgo.Response) string { return r.Contact().Value() }

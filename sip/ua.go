@@ -280,6 +280,9 @@ func (ua *UA) request(method sipgo.RequestMethod, to sipgo.Uri) *sipgo.Request {
 func (ua *UA) target(s string) (sipgo.Uri, error) {
 	var uri sipgo.Uri
 	s = strings.TrimSpace(s)
+	if s == "" {
+		return uri, &URIError{Reason: "empty"}
+	}
 	if !strings.Contains(s, ":") && !strings.Contains(s, "@") {
 		s += "@" + ua.acct.aor.Host
 	}
