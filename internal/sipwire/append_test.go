@@ -66,6 +66,11 @@ v=0
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 
+	tight := strings.ReplaceAll(want, ": ", ":")
+	if got := string(AppendTight(nil, req)); got != tight {
+		t.Errorf("tight:\n%s\nwant:\n%s", got, tight)
+	}
+
 	res := sipgo.NewResponse(200, "OK")
 	if got := string(Append(nil, res)); got != "SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n" {
 		t.Errorf("response %q", got)

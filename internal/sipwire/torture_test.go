@@ -164,7 +164,7 @@ func checkRefusal(t *testing.T, bad *BadMessage) {
 		return
 	}
 	wire := string(Append(nil, res))
-	if res.StatusCode != bad.Status || !strings.HasPrefix(wire, "SIP/2.0 ") || !strings.Contains(wire, "\r\nVia: "+bad.Request.Via().Value()+"\r\n") {
+	if res.StatusCode != bad.Status || !strings.HasPrefix(wire, "SIP/2.0 ") || !strings.Contains(wire, "\r\n"+string(appendHeader(nil, ": ", bad.Request.Via()))) {
 		t.Errorf("response:\n%s", wire)
 	}
 }

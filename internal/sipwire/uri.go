@@ -81,11 +81,12 @@ func parseURI(s string, u *sipgo.Uri, a *arena) error {
 	}
 	params := s[end:]
 	if q := strings.IndexByte(params, '?'); q >= 0 {
-		u.Headers = cutPairs(params[q+1:], '&', a)
+		if err := parsePairs(params[q+1:], '&', &u.Headers, a); err != nil {
+			return err
+		}
 		params = params[:q]
 	}
-	u.UriParams = cutPairs(params, ';', a)
-	return nil
+	return parsePairs(params, ';', &u.UriParams, a)
 }
 
 // parseOtherURI goes through sipgo, whose Uri hides what such a URI holds.
@@ -105,15 +106,14 @@ func parseOtherURI(scheme, rest string, u *sipgo.Uri) error {
 	return nil
 }
 
-// cutPairs reads name=value pairs. Empty ones are passed over.
-func cutPairs(s string, sep byte, a *arena) sipgo.HeaderParams {
-	n := 0
+// parsePairs reads name=value pairs. Empty ones are passed over.
+func parsePairs(s string, sep byte, out *sipgo.HeaderParams, a *arena) error {
+	n := 1
 	for i := 0; i < len(s); i++ {
 		if s[i] == sep {
 			n++
 		}
 	}
-	var out sipgo.HeaderParams
 	for len(s) > 0 {
 		pair := s
 		if i := strings.IndexByte(s, sep); i >= 0 {
@@ -124,13 +124,16 @@ func cutPairs(s string, sep byte, a *arena) sipgo.HeaderParams {
 		if pair == "" {
 			continue
 		}
-		if out == nil {
-			out = a.take(n + 1)
-		}
 		k, v, _ := strings.Cut(pair, "=")
-		out = append(out, sipgo.HeaderKV{K: k, V: v})
+		if k == "" {
+			return ErrURI
+		}
+		if *out == nil {
+			*out = a.take(n)
+		}
+		*out = append(*out, sipgo.HeaderKV{K: k, V: v})
 	}
-	return out
+	return nil
 }
 
 // parseHostPort reads host[:port]. The brackets of an IPv6 address stay.
@@ -356,8 +359,7 @@ func SameURI(a, b *sipgo.Uri) bool {
 		return false
 	}
 	for i := range a.Headers {
-		v, ok := pair(b.Headers, a.Headers[i].K)
-		if !ok || decodeEscapes(v) != decodeEscapes(a.Headers[i].V) {
+		if !hasPair(b.Headers, &a.Headers[i], func(x, y string) bool { return x == y }) {
 			return false
 		}
 	}
@@ -384,28 +386,28 @@ func sameHost(a, b string) bool {
 // One that is only in a matters if it is among those that always do.
 func sameParams(a, b sipgo.HeaderParams) bool {
 	for i := range a {
-		v, ok := pair(b, a[i].K)
-		if !ok {
-			switch strings.ToLower(a[i].K) {
-			case "user", "ttl", "method", "maddr", "transport":
-				return false
-			}
+		if hasPair(b, &a[i], strings.EqualFold) {
 			continue
 		}
-		if !strings.EqualFold(decodeEscapes(v), decodeEscapes(a[i].V)) {
+		if _, other := Param(b, a[i].K); other {
+			return false
+		}
+		switch strings.ToLower(a[i].K) {
+		case "user", "ttl", "method", "maddr", "transport":
 			return false
 		}
 	}
 	return true
 }
 
-func pair(params sipgo.HeaderParams, name string) (string, bool) {
+// hasPair tells whether params has the name of p, in any case, with its value.
+func hasPair(params sipgo.HeaderParams, p *sipgo.HeaderKV, same func(x, y string) bool) bool {
 	for i := range params {
-		if strings.EqualFold(params[i].K, name) {
-			return params[i].V, true
+		if strings.EqualFold(params[i].K, p.K) && same(decodeEscapes(params[i].V), decodeEscapes(p.V)) {
+			return true
 		}
 	}
-	return "", false
+	return false
 }
 
 // decodeEscapes replaces %HH. What is no escape stays.
