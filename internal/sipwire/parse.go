@@ -1,8 +1,10 @@
 package sipwire
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 
 	sipgo "github.com/emiago/sipgo/sip"
 )
@@ -45,16 +47,15 @@ func (e *BadMessage) Response(toTag string) *sipgo.Response {
 
 // fields is where the header fields that most messages have live.
 type fields struct {
-	via     sipgo.ViaHeader
-	from    sipgo.FromHeader
-	to      sipgo.ToHeader
-	contact sipgo.ContactHeader
-	callID  sipgo.CallIDHeader
-	cseq    sipgo.CSeqHeader
-	ctype   sipgo.ContentTypeHeader
-	hops    sipgo.MaxForwardsHeader
-	length  sipgo.ContentLengthHeader
-	params  [8]sipgo.HeaderKV
+	via    sipgo.ViaHeader
+	from   sipgo.FromHeader
+	to     sipgo.ToHeader
+	callID sipgo.CallIDHeader
+	cseq   sipgo.CSeqHeader
+	ctype  sipgo.ContentTypeHeader
+	hops   sipgo.MaxForwardsHeader
+	length sipgo.ContentLengthHeader
+	params [8]sipgo.HeaderKV
 }
 
 type requestFields struct {
@@ -78,6 +79,22 @@ type parser struct {
 	length  int      // of the body; -1 without Content-Length
 	problem string   // the first one
 	status  int      // that goes with it
+}
+
+// lists are what the header fields of a message are collected in.
+var lists = sync.Pool{New: func() any {
+	list := make([]sipgo.Header, 0, 32)
+	return &list
+}}
+
+// putList gives back a list that has grown to used.
+func putList(list *[]sipgo.Header, used []sipgo.Header) {
+	if cap(used) > 128 {
+		return
+	}
+	clear(used)
+	*list = used[:0]
+	lists.Put(list)
 }
 
 func (p *parser) bad(status int, reason string) {
@@ -115,10 +132,8 @@ func Parse(data []byte, stream bool) (sipgo.Message, error) {
 // headEnd is the length of the header section with its empty line, or of all
 // if there is none.
 func headEnd(data []byte) int {
-	for i := 0; i+3 < len(data); i++ {
-		if data[i] == '\r' && data[i+1] == '\n' && data[i+2] == '\r' && data[i+3] == '\n' {
-			return i + 4
-		}
+	if i := bytes.Index(data, []byte("\r\n\r\n")); i >= 0 {
+		return i + 4
 	}
 	return len(data)
 }
@@ -166,10 +181,11 @@ func parseRequest(line, rest string, body []byte, complete, stream bool) (sipgo.
 		p.bad(400, "header fields in Request-URI") // §19.1.1, table 1
 	}
 
-	var list [24]sipgo.Header
-	p.list = list[:0]
+	list := lists.Get().(*[]sipgo.Header)
+	p.list = *list
 	p.headers(rest, complete, true)
 	req.PrependHeader(p.list...)
+	putList(list, p.list)
 	if p.vias > 1 {
 		req.ReplaceHeader(p.topVia()) // makes it the one Via returns
 	}
@@ -209,10 +225,11 @@ func parseResponse(line, rest string, body []byte, complete, stream bool) (sipgo
 	res.StatusCode = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
 	p := parser{f: &r.fields, length: -1}
 	p.arena.free = r.params[:]
-	var list [24]sipgo.Header
-	p.list = list[:0]
+	list := lists.Get().(*[]sipgo.Header)
+	p.list = *list
 	p.headers(rest, complete, false)
 	res.PrependHeader(p.list...)
+	putList(list, p.list)
 	if p.vias > 1 {
 		// RFC 3261 §8.1.3.3: it went astray, or a proxy forgot its Via.
 		p.bad(0, "more than one Via")
@@ -370,7 +387,7 @@ func (p *parser) field(name string, k kind, value string, request bool) {
 		}
 		p.list = append(p.list, &f.to)
 	case kindCallID:
-		if value == "" || strings.ContainsAny(value, " \t") {
+		if value == "" || indexByte2(value, ' ', '\t') >= 0 {
 			p.malformed(name, value)
 			return
 		}
@@ -447,7 +464,7 @@ func parseVia(s string, via *sipgo.ViaHeader, a *arena) (usable, ok bool) {
 	name, s, ok1 := strings.Cut(s, "/")
 	version, s, ok2 := strings.Cut(s, "/")
 	name, version, s = trimLWS(name), trimLWS(version), trimLWS(s)
-	space := strings.IndexAny(s, " \t")
+	space := indexByte2(s, ' ', '\t')
 	if !ok1 || !ok2 || space < 0 || !IsToken(name) || !IsToken(version) || !IsToken(s[:space]) {
 		return false, false
 	}
@@ -486,21 +503,16 @@ func (p *parser) contact(value string, request bool) {
 			p.bad(400, "too many header fields")
 			return
 		}
-		c := &p.f.contact
-		if p.have[kindContact] {
-			c = new(sipgo.ContactHeader)
-		}
+		c := new(sipgo.ContactHeader)
 		if trimLWS(elem) == "*" {
 			*c = sipgo.ContactHeader{Address: sipgo.Uri{Wildcard: true, Host: "*"}}
 		} else if parseNameAddr(elem, &c.DisplayName, &c.Address, &c.Params, &p.arena) != nil {
 			if request {
 				p.bad(400, "malformed Contact")
 			}
-			*c = sipgo.ContactHeader{}
 			p.list = append(p.list, sipgo.NewHeader("Contact", trimLWS(elem)))
 			continue
 		}
-		p.have[kindContact] = true
 		p.list = append(p.list, c)
 	}
 }
@@ -518,7 +530,7 @@ func (p *parser) route(name, value string) {
 
 // parseCSeq reads a number below 2^31 and a method (RFC 3261 §8.1.1.5).
 func parseCSeq(s string, cseq *sipgo.CSeqHeader) bool {
-	i := strings.IndexAny(s, " \t")
+	i := indexByte2(s, ' ', '\t')
 	if i < 0 {
 		return false
 	}

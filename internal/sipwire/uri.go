@@ -72,7 +72,7 @@ func parseURI(s string, u *sipgo.Uri, a *arena) error {
 			return ErrURI
 		}
 	}
-	end := strings.IndexAny(s, ";?")
+	end := indexByte2(s, ';', '?')
 	if end < 0 {
 		return parseHostPort(s, &u.Host, &u.Port)
 	}
@@ -108,6 +108,9 @@ func parseOtherURI(scheme, rest string, u *sipgo.Uri) error {
 
 // parsePairs reads name=value pairs. Empty ones are passed over.
 func parsePairs(s string, sep byte, out *sipgo.HeaderParams, a *arena) error {
+	if len(s) > 0 && s[0] == sep {
+		s = s[1:]
+	}
 	n := 1
 	for i := 0; i < len(s); i++ {
 		if s[i] == sep {
@@ -250,7 +253,7 @@ func parseNameAddr(s string, display *string, uri *sipgo.Uri, params *sipgo.Head
 			end = len(s)
 		}
 		spec := trimLWS(s[:end])
-		if strings.ContainsAny(spec, ",?") {
+		if indexByte2(spec, ',', '?') >= 0 {
 			return ErrNameAddr
 		}
 		if err := parseURI(spec, uri, a); err != nil {
@@ -323,7 +326,7 @@ func parseParams(s string, params *sipgo.HeaderParams, a *arena) error {
 				}
 			}
 			kv.V = trimLWS(s[:n])
-			if kv.V == "" || kv.V[0] != '"' && strings.ContainsAny(kv.V, " \t,\"<>") {
+			if kv.V == "" || kv.V[0] != '"' && !isParamValue(kv.V) {
 				return ErrParams
 			}
 			s = trimLeft(s[n:])
@@ -332,6 +335,28 @@ func parseParams(s string, params *sipgo.HeaderParams, a *arena) error {
 	}
 	*params = out
 	return nil
+}
+
+// isParamValue tells whether s can be a value without quotes. That is more
+// than a token or host: what cannot be mistaken is let through.
+func isParamValue(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case ' ', '\t', ',', '"', '<', '>':
+			return false
+		}
+	}
+	return true
+}
+
+// indexByte2 is the index of the first a or b in s, or -1.
+func indexByte2(s string, a, b byte) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] == a || s[i] == b {
+			return i
+		}
+	}
+	return -1
 }
 
 func trimLeft(s string) string {
