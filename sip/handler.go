@@ -157,6 +157,10 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 		ua.respond(now, s, sipgo.StatusBusyHere)
 		return
 	}
+	if !takesSDP(s.Request()) {
+		ua.respond(now, s, sipgo.StatusNotAcceptable)
+		return
+	}
 	c := newCall(ua, Incoming)
 	m, err := call.NewIncoming((*env)(c), ua.timers(), s)
 	if err != nil {
@@ -170,6 +174,22 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 	ua.calls[callKey{c.id, m.LocalTag()}] = c
 	c.log.add(Event{Time: now, Kind: StateChanged, State: CallIncoming})
 	ua.incoming <- c // there is room: see full, and only the loop fills it
+}
+
+// takesSDP tells whether the caller can read the description in our answer:
+// without Accept he can (RFC 3261 §20.1).
+func takesSDP(req *sipgo.Request) bool {
+	if sipwire.Find(req, "Accept") == nil {
+		return true
+	}
+	for v := range sipwire.Values(req, "Accept") {
+		kind, _, _ := strings.Cut(v, ";")
+		switch strings.ToLower(strings.TrimSpace(kind)) {
+		case "application/sdp", "application/*", "*/*":
+			return true
+		}
+	}
+	return false
 }
 
 // partiesOf reads who calls whom. Over the account's own flow the server's word

@@ -85,6 +85,7 @@ func (s *Server) boot() (err error) {
 			return fmt.Errorf("siptest: %w", err)
 		}
 	}
+	s.loc.replug(l.udp)
 	s.life = l
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/hoorn-phone/hoorn/internal/transport"
 )
 
 // plugs are the lab's ends of connections and its UDP sockets, so that a
@@ -51,23 +53,52 @@ func (p *plugs) listenPacket(listen listenPacketFunc) listenPacketFunc {
 	}
 }
 
-// silence cuts a peer off.
-func (p *plugs) silence(proto string, remote netip.AddrPort) {
+// maxCut bounds the addresses that are cut off on UDP.
+const maxCut = 4096
+
+// silence cuts a peer off, and tells whether there was one.
+func (p *plugs) silence(at place) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if proto == "udp" {
-		if p.cut == nil {
+	if at.proto == transport.UDP {
+		if p.cut == nil || len(p.cut) >= maxCut {
 			p.cut = make(map[netip.AddrPort]bool)
 		}
-		p.cut[remote] = true
-		return
+		p.cut[at.remote] = true
+		return true
 	}
-	if c := p.conns[remote]; c != nil {
-		c.cutOnce.Do(func() { close(c.cut) })
-		// Whoever reads at this moment is woken up, to wait as one who is
-		// told nothing.
-		_ = c.Conn.SetReadDeadline(time.Now())
+	c := p.conns[at.remote]
+	if c == nil {
+		return false
 	}
+	c.cutOnce.Do(func() { close(c.cut) })
+	// Whoever reads at this moment is woken up, to wait as one who is told
+	// nothing.
+	_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	return true
+}
+
+// hangUp closes a peer's connection, and tells whether there was one.
+func (p *plugs) hangUp(at place) bool {
+	p.mu.Lock()
+	c := p.conns[at.remote]
+	p.mu.Unlock()
+	if c == nil || !at.proto.Reliable() {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// places are the connections there are.
+func (p *plugs) places() []place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ps []place
+	for remote := range p.conns {
+		ps = append(ps, place{transport.TCP, remote}) // or TLS, which is the same here
+	}
+	return ps
 }
 
 func (p *plugs) isCut(a net.Addr) bool {

@@ -82,11 +82,12 @@ func (r *register) update(now time.Time) (status int, headers []sipgo.Header) {
 		}
 		b := r.binding(c)
 		asked := r.asked(c)
-		min, max := r.l.cfg.Registrar.MinExpires, r.l.cfg.Registrar.MaxExpires
-		if asked > 0 && asked < min {
-			return sipgo.StatusIntervalToBrief, []sipgo.Header{seconds("Min-Expires", min)}
+		if least := r.l.cfg.Registrar.MinExpires; asked > 0 && asked < least {
+			return sipgo.StatusIntervalToBrief, []sipgo.Header{seconds("Min-Expires", least)}
 		}
-		old := slices.IndexFunc(r.bindings, func(x *binding) bool { return x.key == b.key || b.regID == "" && sipwire.SameURI(&x.contact, &b.contact) })
+		old := slices.IndexFunc(r.bindings, func(x *binding) bool {
+			return x.key == b.key || b.regID == "" && sipwire.SameURI(&x.contact, &b.contact)
+		})
 		if old >= 0 {
 			o := r.bindings[old]
 			if o.callID == b.callID && o.cseq >= b.cseq {
@@ -104,10 +105,7 @@ func (r *register) update(now time.Time) (status int, headers []sipgo.Header) {
 		if len(r.bindings) >= maxBindings {
 			return sipgo.StatusServiceUnavailable, nil
 		}
-		r.granted = asked
-		if asked > max {
-			r.granted = max
-		}
+		r.granted = min(asked, r.l.cfg.Registrar.MaxExpires)
 		b.expires = now.Add(r.granted)
 		r.outbound = r.outbound || b.regID != ""
 		if r.gruu() && b.instance != "" {

@@ -1,0 +1,118 @@
+package siptest
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/internal/transport"
+)
+
+// invited takes the INVITE of a new call.
+func (l *life) invited(now time.Time, s *transaction.Server) {
+	caller, ok := l.callerOf(now, s)
+	if !ok {
+		return
+	}
+	uri := &s.Request().Recipient
+	if uri.Scheme != "tel" && !l.ours(uri) {
+		l.respond(now, s, sipgo.StatusNotFound)
+		return
+	}
+	number := uri.User
+	if uri.Scheme == "tel" {
+		number = uri.Raw()
+	}
+	if svc := l.service(number); svc != nil {
+		l.serve(now, s, svc)
+		return
+	}
+	callee, devices, found := l.locate(now, uri, number)
+	if !found {
+		l.respond(now, s, sipgo.StatusNotFound)
+		return
+	}
+	if len(devices) == 0 {
+		l.respond(now, s, sipgo.StatusTemporarilyUnavailable)
+		return
+	}
+	if l.cfg.Calls.OneDevice {
+		devices = devices[len(devices)-1:]
+	}
+	l.bridge(now, s, caller, callee, devices)
+}
+
+// callerOf finds out who calls.
+func (l *life) callerOf(now time.Time, s *transaction.Server) (*User, bool) {
+	if l.cfg.Auth.OpenCalls {
+		if b := l.srv.loc.at(s.Flow().(*transport.Flow), now); b != nil {
+			return b.user, true
+		}
+	}
+	who, ok := l.authenticate(now, s)
+	return who.user, ok
+}
+
+func (l *life) service(number string) Service {
+	if svc := l.cfg.Services[number]; svc != nil {
+		return svc
+	}
+	return l.cfg.Services[plainNumber(number)]
+}
+
+// locate finds whom a URI means and the devices to ring: all of a user's, or
+// the one that a GRUU names (RFC 5627 §5.1).
+func (l *life) locate(now time.Time, uri *sipgo.Uri, number string) (*User, []*binding, bool) {
+	if strings.HasPrefix(number, "tgruu.") {
+		u, b := l.srv.loc.byTempGRUU(number, now)
+		if b == nil {
+			return nil, nil, false
+		}
+		return u, reachable([]*binding{b}, now), true
+	}
+	u := l.srv.users.find(number)
+	if u == nil {
+		return nil, nil, false
+	}
+	bs := l.srv.loc.of(u, now)
+	if gr, ok := uri.UriParams.Get("gr"); ok {
+		bs = slices.DeleteFunc(bs, func(b *binding) bool { return b.instance != gr })
+		if len(bs) == 0 {
+			return nil, nil, false
+		}
+	}
+	return u, reachable(bs, now), true
+}
+
+// reachable are those bindings that have a connection; of one instance the
+// latest, as several reg-ids are several ways to one device (RFC 5626 §5.3).
+func reachable(bs []*binding, now time.Time) []*binding {
+	var out []*binding
+	for _, b := range bs {
+		if !b.live(now) {
+			continue
+		}
+		out = slices.DeleteFunc(out, func(o *binding) bool {
+			return b.regID != "" && o.regID != "" && o.instance == b.instance
+		})
+		out = append(out, b)
+	}
+	return out
+}
+
+// byTempGRUU finds a device by a temporary GRUU.
+func (l *location) byTempGRUU(name string, now time.Time) (*User, *binding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for u, bs := range l.bindings {
+		for _, b := range bs {
+			if b.expires.After(now) && slices.Contains(b.temp, name) {
+				return u, b
+			}
+		}
+	}
+	return nil, nil
+}
