@@ -263,6 +263,11 @@ const maxDirect = 4096
 
 func (ua *UA) remember(key string, f *transport.Flow) {
 	if len(ua.direct) >= maxDirect {
+		for _, old := range ua.direct {
+			if !old.Reliable() {
+				old.Close(nil) // only forgets the address: a dialog that needs it names it anew
+			}
+		}
 		clear(ua.direct)
 	}
 	ua.direct[key] = f

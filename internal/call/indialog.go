@@ -160,7 +160,9 @@ func (c *Call) offered(now time.Time, l *leg, s *transaction.Server) {
 	if sdp != nil {
 		c.makeAnswer(now, l, sdp, offeranswer.Options{}, ready)
 	} else {
-		c.makeOffer(now, l, offeranswer.Options{}, ready)
+		// A peer that asks for an offer in mid-call is often a server that
+		// joins us with somebody else, who is not to know the keys of before.
+		c.makeOffer(now, l, offeranswer.Options{NewKeys: true}, ready)
 	}
 }
 
