@@ -62,9 +62,6 @@ type Framer struct {
 	err     error
 }
 
-// smallBuffer is what a Framer without unfinished input may keep.
-const smallBuffer = 0
-
 // Write takes in bytes of the stream. It never fails.
 func (f *Framer) Write(p []byte) (int, error) {
 	if f.err != nil {
@@ -100,12 +97,7 @@ func (f *Framer) Next() (Frame, error) {
 			return Frame{Kind: Ping}, nil
 		}
 		if len(rest) == 0 {
-			if cap(f.buf) > smallBuffer {
-				f.buf = nil
-			} else {
-				f.buf = f.buf[:0]
-			}
-			f.off, f.scanned = 0, 0
+			f.buf, f.off, f.scanned = nil, 0, 0
 			return Frame{}, nil
 		}
 		if !f.findEnd(rest) {

@@ -89,7 +89,7 @@ func (w *walker) Request(now time.Time, s *Server) {
 		w.t.Fatal("one request, two transactions")
 	}
 	w.servers[s] = &serverFate{invite: s.Request().Method == sipgo.INVITE}
-	s.User = w2{w}
+	s.User = walkServerUser{w}
 	if inv := s.Cancels(); inv != nil {
 		s.Respond(now, sipwire.ResponseTo(s.Request(), 200, "", "x"))
 		if !inv.Final() {
@@ -149,16 +149,16 @@ func (w *walker) Failed(_ time.Time, c *Client, err error) {
 	}
 }
 
-type w2 struct{ w *walker }
+type walkServerUser struct{ w *walker }
 
-func (u w2) Failed(_ time.Time, s *Server, err error) {
+func (u walkServerUser) Failed(_ time.Time, s *Server, err error) {
 	f := u.w.servers[s]
 	if f.failed++; f.failed > 1 || f.done > 0 || f.invite != errors.Is(err, ErrNoAck) {
 		u.w.t.Fatalf("server Failed(%v): %+v", err, *f)
 	}
 }
 
-func (u w2) Done(_ time.Time, s *Server) { u.w.servers[s].done++ }
+func (u walkServerUser) Done(_ time.Time, s *Server) { u.w.servers[s].done++ }
 
 // step does something.
 func (w *walker) step() {
