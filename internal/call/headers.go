@@ -124,13 +124,14 @@ func statusError(method string, r *sipgo.Response) *StatusError {
 	return e
 }
 
-// Error is the StatusError of a call that ended with a status, the error that
-// ended it, or nil.
+// Error is the StatusError of a call that the other side refused, the error
+// that ended it, or nil: what we refused or gave up ourselves is no failure,
+// although a status says how (603, 487).
 func (e End) Error() error {
 	if e.Err != nil {
 		return e.Err
 	}
-	if e.Status >= 300 {
+	if e.Status >= 300 && e.By != Local {
 		return &StatusError{Method: "INVITE", Code: e.Status, Phrase: e.Phrase, Contacts: e.Contacts, Reasons: e.Reasons}
 	}
 	return nil
