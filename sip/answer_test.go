@@ -338,3 +338,42 @@ func TestBadURIs(t *testing.T) {
 		}
 	})
 }
+
+// RFC 5627 §4.4: the public GRUU is the Contact of a call, the temporary one
+// that of an anonymous call.
+func TestGRUU(t *testing.T) {
+	for _, anonymous := range []bool{false, true} {
+		bubble(t, fmt.Sprint("anonymous ", anonymous), func(t *testing.T, s *server) {
+			ua, outcome := start(t, s.config())
+			c := s.accept()
+			req := c.request("REGISTER")
+			c.reply(req, 200, "Contact: "+contactOf(req)+`;expires=3600;pub-gruu="sip:alice@example.com;gr=urn:uuid:f8";temp-gruu="sip:tgruu.7hs==jd@example.com;gr"`)
+			if err := <-outcome; err != nil {
+				t.Fatal(err)
+			}
+			if info := ua.reg.Info(); info.PublicGRUU != "sip:alice@example.com;gr=urn:uuid:f8" || info.TempGRUU != "sip:tgruu.7hs==jd@example.com;gr" {
+				t.Errorf("info %+v", info)
+			}
+			call, err := ua.Start(t.Context(), "bob", &DialOptions{Anonymous: anonymous})
+			if err != nil {
+				t.Fatal(err)
+			}
+			invite := c.request("INVITE")
+			want := map[string]string{"Contact": "<sip:alice@example.com;gr=urn:uuid:f8>", "Privacy": "", "P-Preferred-Identity": ""}
+			if anonymous {
+				want = map[string]string{"Contact": "<sip:tgruu.7hs==jd@example.com;gr>", "Privacy": "id", "P-Preferred-Identity": "<sip:alice@example.com>"}
+			}
+			for name, v := range want {
+				if got := sipwire.Header(invite, name); got != v {
+					t.Errorf("%s: %q, want %q", name, got, v)
+				}
+			}
+			if from := invite.From().Address.String(); anonymous != (from == "sip:anonymous@anonymous.invalid") {
+				t.Errorf("From %s", from)
+			}
+			c.reply(invite, 486)
+			c.request("ACK")
+			call.Wait(t.Context())
+		})
+	}
+}

@@ -152,10 +152,11 @@ type Call struct {
 	log eventLog[Event]
 	dir Direction
 
-	id     string
-	local  Party
-	remote Party
-	invite *sipgo.Request // incoming: as received, not changed any more
+	id        string
+	local     Party
+	remote    Party
+	anonymous bool
+	invite    *sipgo.Request // incoming: as received, not changed any more
 
 	mu      sync.Mutex
 	state   CallState
@@ -179,6 +180,11 @@ type DialOptions struct {
 	Headers [][2]string
 	// DisplayName in From, in place of the account's.
 	DisplayName string
+	// Anonymous keeps our identity from the callee: From says nothing, the
+	// server is asked for privacy (RFC 3323, RFC 3325 §9.3) and told who we
+	// are in P-Preferred-Identity, and the Contact is the temporary GRUU,
+	// where the server gives one (RFC 5627 §3.1.2).
+	Anonymous bool
 }
 
 // Dial calls somebody and waits until he has answered. uri is a SIP or tel
@@ -222,14 +228,21 @@ func (ua *UA) Start(ctx context.Context, uri string, o *DialOptions) (*Call, err
 	if name == "" {
 		name = ua.acct.name
 	}
+	from := ua.acct.aor
+	if o.Anonymous {
+		headers = append(headers, sipgo.NewHeader("Privacy", "id"),
+			sipgo.NewHeader("P-Preferred-Identity", sipwire.FormatNameAddr(name, &from, nil)))
+		from, name = sipgo.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}, "Anonymous"
+	}
 	c := newCall(ua, Outgoing)
+	c.anonymous = o.Anonymous
 	err = ua.ep.Run(ctx, func(now time.Time) {
 		if ua.draining {
 			c = nil
 			return
 		}
 		c.m = call.New((*env)(c), ua.timers(), call.Start{
-			To: to, From: ua.acct.aor, FromName: name, Routes: ua.preloaded(), Headers: headers,
+			To: to, From: from, FromName: name, Routes: ua.preloaded(), Headers: headers,
 		})
 		c.id = c.m.ID()
 		c.local = Party{URI: ua.acct.aor.String(), Name: name}

@@ -171,3 +171,35 @@ func TestLargeRequest(t *testing.T) {
 		})
 	}
 }
+
+func TestIPv6(t *testing.T) {
+	for _, tr := range []Transport{UDP, TCP} {
+		synctest.Test(t, func(t *testing.T) {
+			n := memnet.New()
+			mk := func(user, addr string) *UA {
+				h := n.Host(addr)
+				ua, err := New(&Config{
+					Account: Account{AOR: "sip:" + user + "@[" + addr + "]", Direct: true, Transport: tr},
+					Listen:  []string{fmt.Sprintf("%s:[%s]:5060", tr, addr)},
+					Network: Network{Dial: h.Dial, Listen: h.Listen, ListenPacket: h.ListenPacket},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { ua.Close() })
+				return ua
+			}
+			alice, bob := mk("alice", "2001:db8::1"), mk("bob", "2001:db8::2")
+			go func() {
+				if in, err := bob.Accept(t.Context()); err == nil {
+					in.Answer(t.Context(), nil)
+				}
+			}()
+			c, err := alice.Dial(t.Context(), fmt.Sprintf("sip:bob@[2001:db8::2]:5060;transport=%s", tr), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Hangup(t.Context())
+		})
+	}
+}

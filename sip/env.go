@@ -44,7 +44,7 @@ func (e *env) Contact(flow transaction.Flow) *sipgo.ContactHeader {
 	if f == nil {
 		return nil
 	}
-	return &sipgo.ContactHeader{Address: e.ua.dialogContact(f)}
+	return &sipgo.ContactHeader{Address: e.ua.dialogContact(f, e.anonymous)}
 }
 
 func (e *env) Decorate(m sipgo.Message) { e.ua.decorate(m) }
@@ -137,7 +137,7 @@ func (ua *UA) contactURI(f *transport.Flow) sipgo.Uri {
 // dialogContact is where the peer of a dialog finds us: the GRUU if there is
 // one (RFC 5627 §4.4), else the flow's address, marked to be reached over the
 // flow where the server can do that (RFC 5626 §4.3).
-func (ua *UA) dialogContact(f *transport.Flow) sipgo.Uri {
+func (ua *UA) dialogContact(f *transport.Flow, anonymous bool) sipgo.Uri {
 	for _, af := range ua.flows {
 		if af.reg == nil || f != nil && af.flow != f {
 			continue
@@ -146,7 +146,10 @@ func (ua *UA) dialogContact(f *transport.Flow) sipgo.Uri {
 		if !ok {
 			continue
 		}
-		if b.PubGRUU != nil {
+		if anonymous && b.TempGRUU != nil {
+			return *b.TempGRUU.Clone()
+		}
+		if b.PubGRUU != nil && !anonymous {
 			return *b.PubGRUU.Clone()
 		}
 		if b.Outbound {

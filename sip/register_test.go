@@ -339,3 +339,18 @@ func TestSNI(t *testing.T) {
 		}
 	})
 }
+
+// A server that asks who we are gets the account's certificate.
+func TestClientCertificate(t *testing.T) {
+	bubble(t, "mutual TLS", func(t *testing.T, s *server) {
+		mine := s.issue(testca.Template{URIs: []string{"sip:alice@example.com"}})
+		s.tls.ClientAuth, s.tls.ClientCAs = tls.RequireAndVerifyClientCert, s.ca.Pool()
+		cfg := s.config()
+		cfg.TLS.Certificates = []tls.Certificate{mine}
+		_, c := registered(t, s, cfg, 3600)
+		shown := c.c.(*tls.Conn).ConnectionState().PeerCertificates
+		if len(shown) == 0 || len(shown[0].URIs) != 1 || shown[0].URIs[0].String() != "sip:alice@example.com" {
+			t.Errorf("the server saw %v", shown)
+		}
+	})
+}
