@@ -60,6 +60,9 @@ type key struct {
 func (l *leg) Offer(ctx context.Context, o offeranswer.Options) ([]byte, error) {
 	l.s.nmu.Lock()
 	defer l.s.nmu.Unlock()
+	if err := l.usable(); err != nil {
+		return nil, err
+	}
 	if len(o.Add) > 0 {
 		return nil, ErrStreams
 	}
@@ -77,6 +80,9 @@ func (l *leg) Offer(ctx context.Context, o offeranswer.Options) ([]byte, error) 
 func (l *leg) Answer(ctx context.Context, offer []byte, o offeranswer.Options) ([]byte, error) {
 	l.s.nmu.Lock()
 	defer l.s.nmu.Unlock()
+	if err := l.usable(); err != nil {
+		return nil, err
+	}
 	l.freshen(&o)
 	sdp, err := l.neg.Answer(offer, o, l.s.locate(ctx))
 	if err != nil {
@@ -93,6 +99,9 @@ func (l *leg) Answer(ctx context.Context, offer []byte, o offeranswer.Options) (
 func (l *leg) SetAnswer(ctx context.Context, sdp []byte, provisional bool) error {
 	l.s.nmu.Lock()
 	defer l.s.nmu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
 	if err := l.neg.SetAnswer(sdp, provisional); err != nil {
 		return err
 	}
@@ -103,6 +112,9 @@ func (l *leg) SetAnswer(ctx context.Context, sdp []byte, provisional bool) error
 func (l *leg) Commit() error {
 	l.s.nmu.Lock()
 	defer l.s.nmu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
 	if err := l.neg.Commit(); err != nil {
 		return err
 	}
@@ -113,6 +125,9 @@ func (l *leg) Commit() error {
 func (l *leg) Rollback() error {
 	l.s.nmu.Lock()
 	defer l.s.nmu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
 	l.neg.Rollback()
 	return l.refresh(context.Background(), false)
 }
@@ -140,6 +155,17 @@ func (l *leg) Close() error {
 	if !l.closed {
 		l.s.leave(l)
 		l.closed = true
+	}
+	return nil
+}
+
+// usable is [ErrClosed] when the leg or the session is closed. The caller
+// holds nmu.
+func (l *leg) usable() error {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if l.closed || l.s.closed {
+		return ErrClosed
 	}
 	return nil
 }
