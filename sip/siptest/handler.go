@@ -45,7 +45,7 @@ func (h *handler) Request(now time.Time, s *transaction.Server) {
 	case l.ep.Table.Merged(req):
 		l.respond(now, s, sipgo.StatusLoopDetected)
 	case req.Recipient.Scheme != "sip" && req.Recipient.Scheme != "sips" && req.Recipient.Scheme != "tel":
-		l.respond(now, s, sipgo.StatusUnsupportedURIScheme)
+		l.respond(now, s, 416)
 	case hops(req) == 0:
 		l.respond(now, s, sipgo.StatusTooManyHops)
 	case l.required(now, s):
@@ -155,6 +155,12 @@ var errNoFlow = errors.New("siptest: the device has no connection")
 // Route is asked for nothing: every request of the lab goes to a device, over
 // the flow it has.
 func (h *handler) Route(now time.Time, _ *endpoint.Outgoing, ready func(now time.Time, f *transport.Flow, err error)) {
+	ready(now, nil, errNoFlow)
+}
+
+// Widen finds no stream to a device on UDP: large requests go there as they
+// are, fragmented, as BroadWorks sends them.
+func (h *handler) Widen(now time.Time, _ *transport.Flow, ready func(now time.Time, wide *transport.Flow, err error)) {
 	ready(now, nil, errNoFlow)
 }
 

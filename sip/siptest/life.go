@@ -3,6 +3,7 @@ package siptest
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -77,7 +78,15 @@ func (s *Server) boot() (err error) {
 	}
 	s.addrs[sip.UDP] = l.udp.Addr()
 	for _, t := range []sip.Transport{sip.TCP, sip.TLS} {
-		a, err := l.ep.Net.Listen(l.ctx, transport.Proto(t), s.addrs[t].String())
+		var a net.Addr
+		if t == sip.TCP && s.addrs[t].Port() == 0 {
+			// The port of UDP, so that a large request finds its way
+			// (RFC 3261 §18.1.1); if it is free.
+			a, err = l.ep.Net.Listen(l.ctx, transport.TCP, s.addrs[sip.UDP].String())
+		}
+		if a == nil {
+			a, err = l.ep.Net.Listen(l.ctx, transport.Proto(t), s.addrs[t].String())
+		}
 		if err != nil {
 			return fmt.Errorf("siptest: %w", err)
 		}
