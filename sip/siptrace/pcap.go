@@ -1,9 +1,4 @@
-// Package pcap writes what a program sent and received into a capture file, so that Wireshark, tshark and sngrep can show it.
-//
-// It works above encryption: the caller hands in SIP messages and RTP packets in the clear, and the writer makes up the IP, UDP and TCP headers
-// that tools expect around them. Such a file shows what was said, not how the network carried it: there are no retransmissions in it, and
-// what one TCP packet holds is what was written at once.
-package pcap
+package siptrace
 
 import (
 	"encoding/binary"
@@ -37,10 +32,10 @@ const (
 // Errors of the methods of [Writer].
 var (
 	// ErrAddr: an address is missing, or the two are not of one family.
-	ErrAddr = errors.New("pcap: source and destination do not match")
+	ErrAddr = errors.New("siptrace: source and destination do not match")
 
 	// ErrTooLong: a payload that UDP cannot carry.
-	ErrTooLong = errors.New("pcap: datagram too long")
+	ErrTooLong = errors.New("siptrace: datagram too long")
 )
 
 // Writer writes one capture file. It is safe for concurrent use. Every packet is one Write to the underlying writer, so give it a buffered one
