@@ -2,6 +2,7 @@ package call
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -110,4 +111,24 @@ func TestOfferlessEnds(t *testing.T) {
 		// Bob misses his answer and ends the call too.
 		w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob BYE", "bob 481 BYE", "alice 481 BYE")
 	})
+}
+
+// An offer made for somebody else is not repeated after 491.
+func TestReofferOnce(t *testing.T) {
+	w, alice, bob := newWorld(t, true)
+	a, b := establish(t, w, alice, bob)
+	var once error
+	again := errNo
+	a.ReofferOnce(w.now, none, func(_ time.Time, err error) { once = err })
+	b.Reoffer(w.now, none, func(_ time.Time, err error) { again = err })
+	w.run(10 * time.Second)
+	var refused *StatusError
+	if !errors.As(once, &refused) || refused.Code != 491 {
+		t.Errorf("made once: %v, want 491", once)
+	}
+	if again != nil {
+		t.Errorf("made again: %v", again)
+	}
+	a.Hangup(w.now)
+	w.over(alice, bob)
 }

@@ -39,7 +39,17 @@ func (r *reoffer) finish(now time.Time, err error) {
 // waits for its turn behind other exchanges. done, if not nil, is told the outcome; a
 // refusal changes nothing in what was agreed.
 func (c *Call) Reoffer(now time.Time, o offeranswer.Options, done func(now time.Time, err error)) {
-	r := &reoffer{c: c, o: o, done: done}
+	c.reoffer(now, &reoffer{c: c, o: o, done: done})
+}
+
+// ReofferOnce is Reoffer for the offer of somebody behind us. A 491 is its
+// outcome: to wait and repeat it is up to him, or two who wait for each other
+// behind us would do so for long.
+func (c *Call) ReofferOnce(now time.Time, o offeranswer.Options, done func(now time.Time, err error)) {
+	c.reoffer(now, &reoffer{c: c, o: o, done: done, tries: maxGlare})
+}
+
+func (c *Call) reoffer(now time.Time, r *reoffer) {
 	switch {
 	case c.state == Ended:
 		r.finish(now, ErrEnded)
