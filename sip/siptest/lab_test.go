@@ -218,3 +218,5 @@ func checkLines(t *testing.T, got []string, want ...string) {
 		t.Errorf("on the wire:\n\t%s\nwant:\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 	}
 }
+
+func memnetLatency(d time.Duration) memnet.Impairment { return memnet.Impairment{Latency: d} }

@@ -205,7 +205,7 @@ func (b *bridge) exchange(now time.Time, ex *exchange) {
 		if ex.offer != nil {
 			other.expect(ex)
 		}
-		other.g.m.Reoffer(now, offeranswer.Options{}, func(now time.Time, err error) {
+		other.g.m.ReofferOnce(now, offeranswer.Options{}, func(now time.Time, err error) {
 			b.asking = nil
 			if err != nil {
 				ex.done(nil, &refusedOffer{statusOf(err)})
