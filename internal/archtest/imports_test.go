@@ -9,7 +9,7 @@ import (
 var forTests = []string{
 	"./sip/siptest/...", "./media/mediatest/...", "./xmpp/xmpptest/...",
 	"./internal/peertest/...", "./internal/testca/...", "./internal/memnet/...",
-	"./internal/interop/...", "./internal/archtest/...",
+	"./internal/interop/...", "./internal/e2e/...", "./internal/archtest/...",
 }
 
 // rule forbids packages to import others.
