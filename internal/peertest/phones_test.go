@@ -1,23 +1,12 @@
 package peertest
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 )
 
 // These tests show the harness with the peers among themselves: what is wrong
 // here is not the fault of hoorn.
-
-// source writes a melody to a file, long enough for any call.
-func source(t *testing.T, m Melody) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "source.wav")
-	WriteWAV(t, file, m.Play(48000, 30*time.Second))
-	return file
-}
-
-const talk = 2 * time.Second
 
 func TestBaresipCallsBaresip(t *testing.T) {
 	t.Parallel()
@@ -38,10 +27,10 @@ func TestBaresipCallsBaresip(t *testing.T) {
 			t.Parallel()
 			k := StartKamailio(t, c.registrar)
 			alice := StartBaresip(t, PhoneConfig{
-				User: "alice", Registrar: k, Transport: c.transport, Codecs: []string{c.codec}, Encryption: c.encryption, Source: source(t, MelodyA),
+				User: "alice", Registrar: k, Transport: c.transport, Codecs: []string{c.codec}, Encryption: c.encryption, Source: SpeechFile(t, 0),
 			})
 			bob := StartBaresip(t, PhoneConfig{
-				User: "bob", Registrar: k, Transport: c.transport, Codecs: []string{c.codec}, Encryption: c.encryption, Source: source(t, MelodyB),
+				User: "bob", Registrar: k, Transport: c.transport, Codecs: []string{c.codec}, Encryption: c.encryption, Source: SpeechFile(t, 1),
 			})
 			alice.Dial(bob.AOR)
 			bob.WaitEvent(0, "CALL_INCOMING")
@@ -53,22 +42,18 @@ func TestBaresipCallsBaresip(t *testing.T) {
 			if got := alice.Codec(); got != c.named {
 				t.Errorf("alice sends with %s, want %s", got, c.named)
 			}
+			alice.WaitHeard(Talk + time.Second)
+			bob.WaitHeard(Talk + time.Second)
 			alice.SendDigits("159#")
 			if got := bob.WaitDigits(0, 4); got != "159#" {
 				t.Errorf("bob received digits %q", got)
 			}
-			alice.WaitHeard(talk + time.Second)
-			bob.WaitHeard(talk + time.Second)
 			alice.Hangup()
 			bob.WaitEvent(0, "CALL_CLOSED")
 			alice.Stop()
 			bob.Stop()
-			if err := MelodyB.Heard(ReadWAV(t, alice.Heard()[0]), talk); err != nil {
-				t.Errorf("alice: %v", err)
-			}
-			if err := MelodyA.Heard(ReadWAV(t, bob.Heard()[0]), talk); err != nil {
-				t.Errorf("bob: %v", err)
-			}
+			CheckFile(t, "alice", alice.Heard()[0], 1)
+			CheckFile(t, "bob", bob.Heard()[0], 0)
 		})
 	}
 }
@@ -82,15 +67,15 @@ func TestBaresipAndLinphone(t *testing.T) {
 			// which Linphone leaves out where all codecs have another clock.
 			codecs := []string{codec, "PCMU"}
 			k := StartKamailio(t, KamailioConfig{})
-			alice := StartBaresip(t, PhoneConfig{User: "alice", Registrar: k, Codecs: codecs, Source: source(t, MelodyA)})
-			bob := StartLinphone(t, PhoneConfig{User: "bob", Registrar: k, Codecs: codecs, Source: source(t, MelodyB)})
+			alice := StartBaresip(t, PhoneConfig{User: "alice", Registrar: k, Codecs: codecs, Source: SpeechFile(t, 0)})
+			bob := StartLinphone(t, PhoneConfig{User: "bob", Registrar: k, Codecs: codecs, Source: SpeechFile(t, 1)})
 			alice.Dial(bob.AOR)
 			bob.WaitIncoming(0)
 			bob.Answer()
 			alice.WaitEvent(0, "CALL_ESTABLISHED")
 			alice.WaitEvent(0, "CALL_MENC")
 			bob.WaitConnected(0)
-			alice.WaitHeard(talk + time.Second)
+			alice.WaitHeard(Talk + time.Second)
 			alice.SendDigits("73")
 			if got := bob.WaitDigits(0, 2); got != "73" {
 				t.Errorf("bob received digits %q", got)
@@ -103,12 +88,8 @@ func TestBaresipAndLinphone(t *testing.T) {
 			bob.WaitEnded(0)
 			alice.Stop()
 			bob.Stop()
-			if err := MelodyB.Heard(ReadWAV(t, alice.Heard()[0]), talk); err != nil {
-				t.Errorf("alice: %v", err)
-			}
-			if err := MelodyA.Heard(ReadWAV(t, bob.Heard()), talk); err != nil {
-				t.Errorf("bob: %v", err)
-			}
+			CheckFile(t, "alice", alice.Heard()[0], 1)
+			CheckFile(t, "bob", bob.Heard(), 0)
 		})
 	}
 }

@@ -1,0 +1,114 @@
+package peertest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hoorn-phone/hoorn/media/mediatest"
+	"github.com/hoorn-phone/hoorn/media/wav"
+)
+
+// Talk is how much of a speaker's words a test waits for and listens to: a
+// few seconds of the beginning.
+const Talk = 3 * time.Second
+
+// SpeechFile writes a WAV file in which a speaker of mediatest says his words
+// over and over, longer than any test: baresip hangs up where its file ends.
+func SpeechFile(t testing.TB, speaker int) string {
+	t.Helper()
+	const rate = 48000
+	file := filepath.Join(t.TempDir(), fmt.Sprintf("speaker%d.wav", speaker))
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatalf("peertest: %v", err)
+	}
+	defer f.Close()
+	w, err := wav.NewWriter(f, wav.Format{SampleRate: rate, Channels: 1})
+	if err != nil {
+		t.Fatalf("peertest: %v", err)
+	}
+	if err := errors.Join(w.Write(mediatest.Loop(mediatest.Speech(speaker, rate), 60*rate)), w.Close()); err != nil {
+		t.Fatalf("peertest: %v", err)
+	}
+	return file
+}
+
+// CheckFile fails the test if a recording does not hold the beginning of a
+// speaker's words.
+func CheckFile(t testing.TB, who, file string, speaker int) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Errorf("%s recorded nothing: %v", who, err)
+		return
+	}
+	defer f.Close()
+	pcm, rate, err := wav.ReadAll(f, math.MaxInt32)
+	if err != nil {
+		t.Errorf("%s: %v", who, err)
+		return
+	}
+	CheckHeard(t, who, pcm, rate, speaker)
+}
+
+// CheckHeard fails the test if sound does not hold the beginning of a
+// speaker's words, and tells how well it does.
+func CheckHeard(t testing.TB, who string, pcm []int16, rate, speaker int) {
+	t.Helper()
+	said := mediatest.Speech(speaker, rate)
+	said = said[:min(len(said), int(Talk.Seconds()*float64(rate)))]
+	heard, score := mediatest.Heard(said, pcm, rate)
+	if !heard {
+		t.Errorf("%s did not hear speaker %d in %.1f s of sound at %d Hz: %+v", who, speaker, float64(len(pcm))/float64(rate), rate, score)
+		return
+	}
+	t.Logf("%s heard speaker %d: STOI %.2f, correlation %.2f", who, speaker, score.STOI, score.Correlation)
+}
+
+// recorded tells how much sound a WAV file of 16-bit PCM holds by now, while
+// a peer is still writing it: then its header does not know.
+func recorded(file string) (time.Duration, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	header := make([]byte, 44)
+	if _, err := f.ReadAt(header, 0); err != nil {
+		return 0, err
+	}
+	bytesPerSecond := binary.LittleEndian.Uint32(header[28:])
+	if string(header[36:40]) != "data" || bytesPerSecond == 0 {
+		return 0, fmt.Errorf("%s is no plain WAV file", file)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return time.Duration(info.Size()-int64(len(header))) * time.Second / time.Duration(bytesPerSecond), nil
+}
+
+// waitRecorded waits until a file holds so much sound.
+func waitRecorded(t testing.TB, file func() (string, error), d time.Duration) {
+	t.Helper()
+	err := eventually(t.Context(), func() error {
+		name, err := file()
+		if err != nil {
+			return err
+		}
+		got, err := recorded(name)
+		if err == nil && got < d {
+			err = fmt.Errorf("%s holds %v, want %v", name, got, d)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("peertest: %v", err)
+	}
+}
