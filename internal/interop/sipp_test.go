@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -255,7 +256,8 @@ func TestLossyCaller(t *testing.T) {
 	served.Wait()
 }
 
-// wire counts the requests that a user agent sent, by method and Call-ID.
+// wire counts the requests that a user agent sent and the responses that it
+// received, by what they are ("BYE", "200 BYE") and Call-ID.
 type wire struct {
 	mu      sync.Mutex
 	count   map[string]int
@@ -264,26 +266,33 @@ type wire struct {
 
 func newWire() *wire { return &wire{count: map[string]int{}, changed: make(chan struct{})} }
 
+// field returns the value of a header field that stands on one line.
+func field(message []byte, name string) string {
+	_, rest, _ := bytes.Cut(message, []byte("\r\n"+name+":"))
+	value, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return string(bytes.TrimSpace(value))
+}
+
 // see is a sip.Config's Tap.
 func (w *wire) see(p sip.Packet) {
-	method, rest, _ := bytes.Cut(p.Data, []byte(" "))
-	_, rest, _ = bytes.Cut(rest, []byte("\r\nCall-ID:"))
-	id, _, ok := bytes.Cut(rest, []byte("\r\n"))
-	if !p.Sent || !ok {
+	_, what, _ := strings.Cut(field(p.Data, "CSeq"), " ")
+	if status, isResponse := bytes.CutPrefix(p.Data, []byte("SIP/2.0 ")); isResponse == p.Sent {
 		return
+	} else if isResponse {
+		what = string(status[:3]) + " " + what
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.count[string(method)+" "+string(bytes.TrimSpace(id))]++
+	w.count[what+" "+field(p.Data, "Call-ID")]++
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
 
-// wait waits until n requests of a method were sent in a call.
-func (w *wire) wait(ctx context.Context, c *sip.Call, method string, n int) error {
+// wait waits until there were n of these in a call.
+func (w *wire) wait(ctx context.Context, c *sip.Call, what string, n int) error {
 	for {
 		w.mu.Lock()
-		got, changed := w.count[method+" "+c.ID()], w.changed
+		got, changed := w.count[what+" "+c.ID()], w.changed
 		w.mu.Unlock()
 		if got >= n {
 			return nil
@@ -291,7 +300,7 @@ func (w *wire) wait(ctx context.Context, c *sip.Call, method string, n int) erro
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("sent %d %s, want %d: %w", got, method, n, ctx.Err())
+			return fmt.Errorf("%d times %s, want %d: %w", got, what, n, ctx.Err())
 		}
 	}
 }
@@ -300,10 +309,10 @@ func (w *wire) wait(ctx context.Context, c *sip.Call, method string, n int) erro
 func TestOddCallees(t *testing.T) {
 	t.Parallel()
 	out := newWire()
-	// hangup ends a call once its 2xx has been acknowledged as often as they came.
-	hangup := func(acks int) func(context.Context, *sip.Call) error {
+	// hangup ends a call once so many of something have been seen.
+	hangup := func(what string, n int) func(context.Context, *sip.Call) error {
 		return func(ctx context.Context, c *sip.Call) error {
-			return errors.Join(c.Answered(ctx), out.wait(ctx, c, "ACK", acks), c.Hangup(ctx), c.Wait(ctx))
+			return errors.Join(c.Answered(ctx), out.wait(ctx, c, what, n), c.Hangup(ctx), c.Wait(ctx))
 		}
 	}
 	// cancel gives a call up while it rings.
@@ -319,9 +328,9 @@ func TestOddCallees(t *testing.T) {
 		scenario string
 		use      func(context.Context, *sip.Call) error
 	}{
-		{"uas_183_other_200", hangup(1)},
-		{"uas_repeat_200", hangup(2)},
-		{"uas_fork", hangup(2)},
+		{"uas_183_other_200", hangup("ACK", 1)},
+		{"uas_repeat_200", hangup("ACK", 2)},
+		{"uas_fork", hangup("200 BYE", 1)},
 		{"uas_cancel", cancel},
 		{"uas_cancel_crossed", cancel},
 		{"uas_slow", func(ctx context.Context, c *sip.Call) error {
