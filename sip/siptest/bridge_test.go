@@ -131,8 +131,14 @@ func TestPassThrough(t *testing.T) {
 		a.Hangup(ctx)
 		ended(t, b, sip.Remote)
 		l.idle()
-		// Bob, who does not own the Call-ID, comes first after the glare.
-		pb.check(t, "alice offers 1", "alice offers 2", "alice answers 3", "alice answers 5", "alice offers 6")
+		// Who comes first after the glare is a matter of chance.
+		pb.mu.Lock()
+		defer pb.mu.Unlock()
+		heard := strings.Join(pb.heard, ", ")
+		if !strings.HasPrefix(heard, "alice offers 1, alice offers 2, alice answers 3, alice ") || len(pb.heard) != 5 ||
+			strings.Count(heard, "offers") != 3 {
+			t.Errorf("bob heard %q", heard)
+		}
 	})
 }
 

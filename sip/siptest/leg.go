@@ -65,16 +65,17 @@ func (l *life) outgoing(b *binding, g *leg, start call.Start) {
 	l.legs[legKey{g.m.ID(), g.m.LocalTag()}] = g
 }
 
-// Request sends a request to the device: over the flow of the dialog or, once
-// that is gone, the one the device has registered on since.
+// Request sends a request to the device: over the flow of the dialog, or the
+// one that the device has registered on since, as the old one may be dead
+// without a word (RFC 5626 §5.3).
 func (g *leg) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, h call.RequestHandler) call.Outgoing {
 	f, _ := flow.(*transport.Flow)
 	initial := f == nil
 	if initial {
 		f = g.flow
 	}
-	if f.Err() != nil && g.at != nil {
-		if b := g.l.srv.loc.again(g.at, now); b != nil && b.live(now) {
+	if g.at != nil {
+		if b := g.l.srv.loc.again(g.at, now); b != nil && b.live(now) && (b.regID != "" || f.Err() != nil) {
 			f = b.flow
 		}
 	}
