@@ -145,11 +145,14 @@ const (
 	toneB = 1209.0
 )
 
-// talk lets time pass.
+// talk lets time pass, and what is due at its end happen.
 func talk(d time.Duration) {
-	<-time.After(d) // virtual time: the caller is in a bubble
+	pass(d)
 	synctest.Wait()
 }
+
+// pass lets time pass. The caller is in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
 
 // ear is a Sink that keeps what it hears.
 type ear struct {

@@ -42,6 +42,7 @@ type receiver struct {
 	hasPT    bool
 	switches uint64
 	unknown  uint64       // packets of a payload type that was not agreed
+	made     uint64       // pieces made up in place of what was lost
 	broken   uint64       // payloads that could not be decoded
 	sources  uint64       // changes of SSRC
 	stats    jitter.Stats // of buffers before this one
@@ -230,6 +231,7 @@ func (r *receiver) piece(g jitter.Result) {
 		pcm, err := d.dec.Decode(r.fifo, g.Payload)
 		if err != nil {
 			r.broken++
+			r.made++
 			pcm = d.dec.Conceal(r.fifo, r.samples(g.Ticks))
 		}
 		if g.Kind == jitter.Drop {
@@ -242,6 +244,7 @@ func (r *receiver) piece(g jitter.Result) {
 			r.silence(g.Ticks)
 			return
 		}
+		r.made++
 		n := r.samples(g.Ticks)
 		if d.fec != nil && len(g.Next) > 0 {
 			if pcm, ok := d.fec.DecodeFEC(r.fifo, g.Next, n); ok {

@@ -50,7 +50,7 @@ type ReceivedStats struct {
 	Bytes     uint64 // of their RTP, after decryption
 	Lost      uint64 // missing by the sequence numbers, of the present source
 	Late      uint64 // came after their time
-	Concealed uint64 // frames made up in their place
+	Concealed uint64 // pieces of sound made up in place of what was missing
 	Discarded uint64 // duplicates, out of all order, or to shorten the delay
 	Broken    uint64 // payloads that could not be decoded
 	Unknown   uint64 // of a payload type that was not agreed
@@ -113,7 +113,7 @@ func (r *receiver) fill(st *ReceivedStats) {
 	st.Packets, st.Bytes = a.packets, a.bytes
 	st.Lost = uint64(max(0, a.lost()))
 	st.Jitter, st.Delay = a.jitterTime(), b.Delay
-	st.Late, st.Concealed = b.Late, b.Concealed
+	st.Late, st.Concealed = b.Late, r.made
 	st.Discarded = b.Duplicates + b.Rejected + b.Dropped
 	st.Broken, st.Unknown = r.broken, r.unknown
 	st.PayloadSwitches, st.SourceSwitches = r.switches, r.sources
