@@ -141,8 +141,7 @@ func dispose[T any](s *Session, a *attached[T]) {
 		return
 	}
 	s.wg.Go(func() {
-		s.turnMu.Lock()
-		s.turnMu.Unlock() //nolint:staticcheck // a barrier
+		s.afterTurn()
 		a.close(s)
 	})
 }

@@ -29,14 +29,13 @@ type receiver struct {
 	acct  accounting
 	event eventReceiver
 
-	buf    *jitter.Buffer
-	clock  int // of buf
-	decs   []*decoder
-	last   *decoder // of the last packet decoded
-	noise  noise
-	fifo   []int16 // decoded and not yet played
-	rate   int     // of fifo, and of the frames
-	unused int     // turns without anything to play
+	buf   *jitter.Buffer
+	clock int // of buf
+	decs  []*decoder
+	last  *decoder // of the last packet decoded
+	noise noise
+	fifo  []int16 // decoded and not yet played
+	rate  int     // of fifo, and of the frames
 
 	pt       uint8 // of the last packet with sound
 	hasPT    bool

@@ -242,15 +242,20 @@ func (s *Session) Close() error {
 	s.held.clear()
 	s.mu.Unlock()
 
-	// A turn that is under way ends before anything is closed under it.
-	s.turnMu.Lock()
-	s.turnMu.Unlock() //nolint:staticcheck // a barrier
+	s.afterTurn() // before anything is closed under it
 	s.detachAll()
 	s.wg.Wait()
 	s.dtmf.close()
 	s.e.forget(s)
 	close(s.done)
 	return nil
+}
+
+// afterTurn returns when no turn is under way. One that begins later does not
+// see what was detached before.
+func (s *Session) afterTurn() {
+	s.turnMu.Lock()
+	defer s.turnMu.Unlock()
 }
 
 // Wait returns nil when the session is closed, or the context's error.
