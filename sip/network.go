@@ -30,7 +30,7 @@ type (
 // ErrNotFound says that DNS knows no server for a domain.
 var ErrNotFound = locate.ErrNotFound
 
-// Reasons why a server's certificate was refused.
+// CertificateReason is why a server's certificate was refused.
 type CertificateReason = certcheck.Reason
 
 // The reasons.
