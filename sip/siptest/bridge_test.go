@@ -175,7 +175,7 @@ func TestLateOffer(t *testing.T) {
 type latePaper struct{ *paper }
 
 func (latePaper) Offer(context.Context, offeranswer.Options) ([]byte, error) { return nil, nil }
-func (p latePaper) Leg(string) (offeranswer.Leg, error)                      { return lateLeg{paperLeg{p.paper}}, nil }
+func (p latePaper) Leg(string) (offeranswer.Leg, error)                      { return lateLeg{paperLeg(p)}, nil }
 
 type lateLeg struct{ paperLeg }
 
