@@ -50,7 +50,7 @@ unit:
 	CI=true $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/internal/(peertest|interop)$$')
 
 interop:
-	CI=true $(GO) test -race -timeout 10m -p 1 $(REALTIME)
+	CI=true $(GO) test -race -timeout 10m -p 1 -parallel 16 $(REALTIME)
 
 fuzz:
 	GO="$(GO)" sh scripts/fuzz $(FUZZTIME)

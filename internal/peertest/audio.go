@@ -16,7 +16,7 @@ import (
 
 // Talk is how much of a speaker's words a test waits for and listens to: a
 // few seconds of the beginning.
-const Talk = 3 * time.Second
+const Talk = 5 * time.Second
 
 // SpeechFile writes a WAV file in which a speaker of mediatest says his words
 // over and over, longer than any test: baresip hangs up where its file ends.

@@ -50,11 +50,12 @@ type KamailioConfig struct {
 	// MinExpires and MaxExpires bound the lifetime of a registration: it
 	// answers 423 below the one and shortens to the other. Zero means 10 s and 3600 s.
 	MinExpires, MaxExpires time.Duration
-	// RTPEngine, if not nil, relays the media of every call. MediaFlags are
-	// what Kamailio asks of it (the parameter of rtpengine_manage), besides
-	// replacing the addresses.
+	// RTPEngine, if not nil, relays the media of every call whose INVITE has
+	// an offer. OfferFlags are what Kamailio asks of it for what the callee
+	// gets (the parameter of rtpengine_offer), besides replacing the
+	// addresses: "RTP/SAVP", say.
 	RTPEngine  *RTPEngine
-	MediaFlags string
+	OfferFlags string
 }
 
 // Kamailio is a running registrar and proxy for one domain. It knows the
@@ -102,7 +103,9 @@ func StartKamailio(t testing.TB, c KamailioConfig) *Kamailio {
 		FlowTimer, NonceExpire int
 		MinExpires, MaxExpires int
 		Users                  []string
-		RTPEngine, MediaFlags  string
+		RTPEngine              string
+		OfferFlags             string
+		AnswerFlags            string
 	}{
 		kamailioPorts: k.ports, Dir: dir, Domain: k.Domain, Algorithm: algorithm,
 		FlowTimer: seconds(c.FlowTimer, 30*time.Second), NonceExpire: seconds(c.NonceLife, 300*time.Second),
@@ -111,7 +114,8 @@ func StartKamailio(t testing.TB, c KamailioConfig) *Kamailio {
 	}
 	if c.RTPEngine != nil {
 		data.RTPEngine = c.RTPEngine.Addr
-		data.MediaFlags = strings.TrimSpace("replace-origin replace-session-connection ICE=remove " + c.MediaFlags)
+		data.AnswerFlags = "replace-origin replace-session-connection ICE=remove"
+		data.OfferFlags = strings.TrimSpace(data.AnswerFlags + " " + c.OfferFlags)
 	}
 	render(t, filepath.Join(dir, "kamailio.cfg"), "kamailio.cfg.tmpl", data)
 	render(t, filepath.Join(dir, "tls.cfg"), "kamailio-tls.cfg.tmpl", k.certs)

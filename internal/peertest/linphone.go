@@ -32,6 +32,7 @@ type Linphone struct {
 	t    testing.TB
 	dir  string
 	proc *process
+	held Mark // where Hold was asked for
 }
 
 // linphonePrompt is written before most lines; a color code ends some.
@@ -152,10 +153,17 @@ func (p *Linphone) Answer() { p.t.Helper(); p.Command("answer") }
 func (p *Linphone) Hangup() { p.t.Helper(); p.Command("terminate all") }
 
 // Hold puts the current call on hold; Resume takes it back.
-func (p *Linphone) Hold() { p.t.Helper(); p.Command("pause") }
+func (p *Linphone) Hold() {
+	p.t.Helper()
+	p.held = p.Log.Mark()
+	p.Command("pause")
+}
 
-// Resume takes the held call back.
-func (p *Linphone) Resume() { p.t.Helper(); p.Command("resume") }
+// Resume takes back the call of the latest Hold, once that is answered.
+func (p *Linphone) Resume() {
+	p.t.Helper()
+	p.Command("resume " + p.Log.Wait(p.t, p.held, `Call ([0-9]+) with .* is now paused`)[1])
+}
 
 // SendDigits sends DTMF digits in the current call.
 func (p *Linphone) SendDigits(digits string) { p.t.Helper(); p.Command(digits) }

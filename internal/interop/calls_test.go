@@ -1,0 +1,259 @@
+package interop
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hoorn-phone/hoorn/internal/peertest"
+	"github.com/hoorn-phone/hoorn/media"
+	"github.com/hoorn-phone/hoorn/sip"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// phone is somebody else's phone.
+type phone interface {
+	Dial(uri string)
+	Answer()
+	Hangup()
+	Hold()
+	Resume()
+	SendDigits(digits string)
+	Stop()
+	aor() string
+	waitIncoming()
+	waitConnected()
+	waitEnded()
+	waitDigits(n int) string
+	heard() string // WAV file of its first call
+}
+
+type baresip struct{ *peertest.Baresip }
+
+func (b baresip) aor() string             { return b.AOR }
+func (b baresip) waitIncoming()           { b.WaitEvent(0, "CALL_INCOMING") }
+func (b baresip) waitConnected()          { b.WaitEvent(0, "CALL_ESTABLISHED") }
+func (b baresip) waitEnded()              { b.WaitEvent(0, "CALL_CLOSED") }
+func (b baresip) waitDigits(n int) string { return b.WaitDigits(0, n) }
+func (b baresip) heard() string           { return b.Heard()[0] }
+
+type linphone struct{ *peertest.Linphone }
+
+func (l linphone) aor() string             { return l.AOR }
+func (l linphone) waitIncoming()           { l.WaitIncoming(0) }
+func (l linphone) waitConnected()          { l.WaitConnected(0) }
+func (l linphone) waitEnded()              { l.WaitEnded(0) }
+func (l linphone) waitDigits(n int) string { return l.WaitDigits(0, n) }
+func (l linphone) heard() string           { return l.Heard() }
+
+// chosen is the suite that a phone picks from our offer, the first that it knows.
+var chosen = map[string]string{"baresip": "AEAD_AES_128_GCM", "linphone": "AES_256_CM_HMAC_SHA1_80"}
+
+// phones start the phones that are called and call.
+var phones = map[string]func(t *testing.T, c peertest.PhoneConfig) phone{
+	"baresip":  func(t *testing.T, c peertest.PhoneConfig) phone { return baresip{peertest.StartBaresip(t, c)} },
+	"linphone": func(t *testing.T, c peertest.PhoneConfig) phone { return linphone{peertest.StartLinphone(t, c)} },
+}
+
+// connect makes a call between our phone and another one, in either direction.
+func connect(t *testing.T, ua *ourPhone, peer phone, weCall bool) *sip.Call {
+	t.Helper()
+	if weCall {
+		out, err := ua.Start(deadline(t, patience), peer.aor(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer.waitIncoming()
+		peer.Answer()
+		if err := out.Answered(deadline(t, patience)); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	peer.Dial(ua.AOR())
+	in := accept(t, ua.UA)
+	if err := in.Ring(deadline(t, patience)); err != nil {
+		t.Error(err)
+	}
+	if err := in.Answer(deadline(t, patience), nil); err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// Calls both ways through Kamailio, signalled over TLS, with SRTP: each side's recording is searched
+// for the other's words, and digits are pressed on both.
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	for name, start := range phones {
+		for _, codec := range []string{"opus", "G722", "PCMU"} {
+			for _, weCall := range []bool{true, false} {
+				way := map[bool]string{true: "to", false: "from"}[weCall]
+				t.Run(fmt.Sprintf("%s %s, %s", way, name, codec), func(t *testing.T) {
+					t.Parallel()
+					listening(t)
+					k := peertest.StartKamailio(t, peertest.KamailioConfig{})
+					ua := newPhone(t, k, "alice", nil)
+					// PCMU brings telephone-event/8000; see TestBaresipAndLinphone.
+					peer := start(t, peertest.PhoneConfig{
+						User: "bob", Registrar: k, Codecs: slices.Compact([]string{codec, "PCMU"}), Source: peertest.SpeechFile(t, theirSpeaker),
+					})
+					c := connect(t, ua, peer, weCall)
+					sess, ear := ua.session(t, c)
+					peer.waitConnected()
+					for _, s := range c.Streams() {
+						if !s.Secure {
+							t.Errorf("a stream is in the clear: %+v", s)
+						}
+					}
+					heard := ear.heard(t)
+					suite := "AES_CM_128_HMAC_SHA1_80" // what both offer first
+					if weCall {
+						suite = chosen[name]
+					}
+					checkStats(t, sess, codec, suite)
+					if err := sess.SendDTMF(deadline(t, patience), "19#", nil); err != nil {
+						t.Errorf("DTMF: %v", err)
+					}
+					if got := peer.waitDigits(3); got != "19#" {
+						t.Errorf("%s received digits %q", name, got)
+					}
+					peer.SendDigits("73")
+					if got := digits(deadline(t, patience), sess, 2); got != "73" {
+						t.Errorf("received digits %q", got)
+					}
+					if weCall {
+						peer.Hangup()
+					} else if err := c.Hangup(deadline(t, patience)); err != nil {
+						t.Error(err)
+					}
+					ended(t, c)
+					peer.waitEnded()
+					peer.Stop()
+					peertest.CheckHeard(t, "hoorn", heard, earRate, theirSpeaker)
+					peertest.CheckFile(t, name, peer.heard(), ourSpeaker)
+				})
+			}
+		}
+	}
+}
+
+// Either side puts the call on hold with a re-INVITE and takes it back (RFC 3264 §8.4).
+func TestHold(t *testing.T) {
+	t.Parallel()
+	for name, start := range phones {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listening(t)
+			k := peertest.StartKamailio(t, peertest.KamailioConfig{})
+			ua := newPhone(t, k, "alice", nil)
+			peer := start(t, peertest.PhoneConfig{User: "bob", Registrar: k, Source: peertest.SpeechFile(t, theirSpeaker)})
+			c := connect(t, ua, peer, true)
+			peer.waitConnected()
+
+			peer.Hold()
+			direction(t, c, func(s offeranswer.Stream) bool { return !s.Remote.Receives() && !s.Local.Sends() })
+			peer.Resume()
+			direction(t, c, func(s offeranswer.Stream) bool {
+				return s.Remote == offeranswer.SendRecv && s.Local == offeranswer.SendRecv
+			})
+
+			hold := offeranswer.Options{Direction: map[int]offeranswer.Direction{0: offeranswer.SendOnly}}
+			if err := c.Renegotiate(deadline(t, patience), hold); err != nil {
+				t.Fatalf("hold: %v", err)
+			}
+			direction(t, c, func(s offeranswer.Stream) bool { return !s.Local.Receives() && !s.Remote.Sends() })
+			resume := offeranswer.Options{Direction: map[int]offeranswer.Direction{0: offeranswer.SendRecv}, NewKeys: true}
+			if err := c.Renegotiate(deadline(t, patience), resume); err != nil {
+				t.Fatalf("resume: %v", err)
+			}
+			direction(t, c, func(s offeranswer.Stream) bool {
+				return s.Local == offeranswer.SendRecv && s.Remote == offeranswer.SendRecv
+			})
+
+			// The peer is heard again, who speaks on from anywhere in his words: once around.
+			sess, _ := media.FromCall(c)
+			ear := newEar(2*peertest.Talk + time.Second)
+			if err := sess.SetSink(media.SinkFunc(earRate, ear.hear)); err != nil {
+				t.Fatal(err)
+			}
+			peertest.CheckHeard(t, "hoorn", ear.heard(t), earRate, theirSpeaker)
+			if s := sess.Stats(); s.Received.BadSRTP > 5 {
+				t.Errorf("%d packets could not be decrypted", s.Received.BadSRTP)
+			}
+			if err := c.Hangup(deadline(t, patience)); err != nil {
+				t.Error(err)
+			}
+			ended(t, c)
+			peer.waitEnded()
+		})
+	}
+}
+
+// direction waits until the stream of a call is as it should be.
+func direction(t *testing.T, c *sip.Call, ok func(offeranswer.Stream) bool) {
+	t.Helper()
+	eventually(t, patience, func() error {
+		streams := c.Streams()
+		if len(streams) != 1 || !ok(streams[0]) {
+			return fmt.Errorf("streams %+v", streams)
+		}
+		return nil
+	})
+}
+
+// Encryption that is required is never given up: a peer without it gets no call, whoever begins (RFC 4568 §7.1.2).
+func TestEncryptionRequired(t *testing.T) {
+	t.Parallel()
+	k := peertest.StartKamailio(t, peertest.KamailioConfig{})
+	ua := newPhone(t, k, "alice", nil)
+	plain := peertest.StartBaresip(t, peertest.PhoneConfig{
+		User: "bob", Registrar: k, Encryption: peertest.Plain, AutoAnswer: true, Source: peertest.SpeechFile(t, theirSpeaker),
+	})
+	out, err := ua.Dial(deadline(t, patience), plain.AOR, nil)
+	var refused *sip.StatusError
+	if !errors.Is(err, media.ErrNotSecure) && !(errors.As(err, &refused) && refused.Code == 488) {
+		t.Errorf("call to a phone without SRTP: %v, %v", out, err)
+	}
+	plain.Dial(ua.AOR())
+	in := accept(t, ua.UA)
+	err = in.Answer(deadline(t, patience), nil)
+	if !errors.Is(err, media.ErrNotSecure) {
+		t.Errorf("answer to an offer without SRTP: %v", err)
+	}
+	plain.Log.Wait(t, 0, `session closed: 488`)
+}
+
+// Encryption that is optional goes with both (RFC 8643).
+func TestEncryptionOptional(t *testing.T) {
+	t.Parallel()
+	for _, encryption := range []peertest.Encryption{peertest.Plain, peertest.SDESOptional} {
+		for _, weCall := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, we call %v", encryption, weCall), func(t *testing.T) {
+				t.Parallel()
+				listening(t)
+				k := peertest.StartKamailio(t, peertest.KamailioConfig{})
+				ua := newPhone(t, k, "alice", &media.Config{SRTP: media.SRTPOptional})
+				peer := baresip{peertest.StartBaresip(t, peertest.PhoneConfig{
+					User: "bob", Registrar: k, Encryption: encryption, Source: peertest.SpeechFile(t, theirSpeaker),
+				})}
+				c := connect(t, ua, peer, weCall)
+				sess, ear := ua.session(t, c)
+				peer.waitConnected()
+				peertest.CheckHeard(t, "hoorn", ear.heard(t), earRate, theirSpeaker)
+				if secure := sess.Stats().Suite != ""; secure != (encryption == peertest.SDESOptional) {
+					t.Errorf("encrypted: %v", secure)
+				}
+				if err := c.Hangup(deadline(t, patience)); err != nil {
+					t.Error(err)
+				}
+				ended(t, c)
+				peer.waitEnded()
+				peer.Stop()
+				peertest.CheckFile(t, "baresip", peer.heard(), ourSpeaker)
+			})
+		}
+	}
+}
