@@ -91,7 +91,7 @@ func (b *bridge) start(req *sipgo.Request, d *binding) call.Start {
 	l := b.l
 	from, name, asserted, privacy := l.callerID(req, b.caller)
 	headers := []sipgo.Header{
-		sipgo.NewHeader("Call-Info", "<sip:"+l.cfg.Addr+">;appearance-index=1"),
+		sipgo.NewHeader("Call-Info", "<sip:"+l.host()+">;appearance-index=1"),
 		sipgo.NewHeader("X-BroadWorks-Correlation-Info", b.id),
 	}
 	if asserted != "" {

@@ -37,6 +37,27 @@ func TestCall(t *testing.T) {
 	}
 }
 
+func TestIPv6(t *testing.T) {
+	for _, transport := range []sip.Transport{sip.TLS, sip.UDP} {
+		t.Run(string(transport), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				l := start(t, func(c *siptest.Config) { c.Addr = "2001:db8::1" })
+				alice, bob := l.phone("alice", over(l, transport)), l.phone("bob", over(l, transport))
+				a, b := talk(t, alice, bob, "bob")
+				invite := l.messages("bob", "INVITE", true)[0]
+				for _, want := range []string{"\r\nCall-Info:<sip:[2001:db8::1]>;", "@[2001:db8::1]\r\n", "\r\nContact:<sip:[2001:db8::1]:"} {
+					if !strings.Contains(invite, want) {
+						t.Errorf("the INVITE lacks %q:\n%s", want, invite)
+					}
+				}
+				b.Hangup(t.Context())
+				ended(t, a, sip.Remote)
+				l.idle()
+			})
+		})
+	}
+}
+
 // BYE from either side, with its Reason.
 func TestHangup(t *testing.T) {
 	bubble(t, func(t *testing.T) {

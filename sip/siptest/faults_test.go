@@ -1,12 +1,14 @@
 package siptest_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hoorn-phone/hoorn/internal/memnet"
 	"github.com/hoorn-phone/hoorn/sip"
 	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
@@ -62,6 +64,57 @@ func TestDrop(t *testing.T) {
 					t.Errorf("the transcript shows %d lost messages, want %d", got, hits)
 				}
 			})
+		})
+	}
+}
+
+// Calls through a lossy network: whatever becomes of each, nothing is left.
+func TestLossyNetwork(t *testing.T) {
+	for seed := range uint64(8) {
+		bubble(t, func(t *testing.T) {
+			l := start(t, nil)
+			alice := l.phone("alice", over(l, sip.UDP))
+			bobs := []*phone{l.phone("bob", over(l, sip.UDP)), l.phone("bob", over(l, sip.UDP))}
+			l.net.Seed(seed)
+			l.net.ImpairAll(memnet.Impairment{Latency: 10 * time.Millisecond, Jitter: 300 * time.Millisecond, Loss: 0.25, Duplicate: 0.1})
+			for i, b := range bobs {
+				go func() {
+					for {
+						c, err := b.Accept(t.Context())
+						if err != nil {
+							return
+						}
+						if i == 1 {
+							go c.Reject(t.Context(), 486)
+							continue
+						}
+						go c.Answer(t.Context(), nil)
+					}
+				}()
+			}
+			talked := 0
+			for range 10 {
+				a := alice.call("bob")
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				if a.Answered(ctx) == nil {
+					talked++
+					wait(t, 2*time.Second)
+				}
+				cancel()
+				a.Hangup(t.Context())
+			}
+			l.net.ImpairAll(memnet.Impairment{})
+			if talked < 5 {
+				t.Errorf("seed %d: %d of 10 calls were answered", seed, talked)
+			}
+			wait(t, 5*time.Minute)
+			for _, p := range append(bobs, alice) {
+				p.Close()
+			}
+			l.idle()
+			if legs, transactions, timers := l.Left(); legs+transactions+timers != 0 {
+				t.Errorf("seed %d: %d dialogs, %d transactions and %d timers are left", seed, legs, transactions, timers)
+			}
 		})
 	}
 }

@@ -34,7 +34,7 @@ func bubble(t *testing.T, fn func(t *testing.T)) {
 func start(t *testing.T, mod func(*siptest.Config)) *lab {
 	t.Helper()
 	l := &lab{t: t, net: memnet.New()}
-	l.host = l.net.Host("10.0.0.1")
+	l.host = l.net.Host("10.0.0.1", "2001:db8::1")
 	cfg := &siptest.Config{
 		Addr: "10.0.0.1",
 		Users: []siptest.User{
@@ -67,7 +67,7 @@ type phone struct {
 // config is a user's, on a host of its own.
 func (l *lab) config(user string) (*sip.Config, *memnet.Host) {
 	l.hosts++
-	host := l.net.Host(fmt.Sprintf("10.0.1.%d", l.hosts))
+	host := l.net.Host(fmt.Sprintf("10.0.1.%d", l.hosts), fmt.Sprintf("2001:db8:1::%d", l.hosts))
 	cfg := l.Config(user)
 	cfg.Network.Dial, cfg.Network.Listen, cfg.Network.ListenPacket = host.Dial, host.Listen, host.ListenPacket
 	return cfg, host
@@ -201,6 +201,9 @@ func (l *lab) idle() {
 	wait(l.t, 2*time.Minute)
 	if n := l.Calls(); n != 0 {
 		l.t.Errorf("%d calls are left in the lab", n)
+	}
+	if legs, _, _ := l.Left(); legs != 0 {
+		l.t.Errorf("%d dialogs are left in the lab", legs)
 	}
 }
 

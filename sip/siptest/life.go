@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,7 +141,15 @@ func (l *life) tag() string {
 func (l *life) callID() string {
 	now := time.Now().UTC()
 	return fmt.Sprintf("BW%s%03d%s-%d%s@%s", now.Format("150405"), now.Nanosecond()/1e6, now.Format("020106"),
-		1+uint32(l.ep.Float()*(1<<31)), l.ep.ID(6), l.cfg.Addr)
+		1+uint32(l.ep.Float()*(1<<31)), l.ep.ID(6), l.host())
+}
+
+// host is the lab's address as it stands in a URI.
+func (l *life) host() string {
+	if strings.Contains(l.cfg.Addr, ":") {
+		return "[" + l.cfg.Addr + "]"
+	}
+	return l.cfg.Addr
 }
 
 // uuid draws a random one (RFC 9562 §5.4).

@@ -22,6 +22,7 @@ const maxBindings = 32
 type location struct {
 	mu       sync.Mutex
 	bindings map[*User][]*binding // in the order of their latest registration
+	byPlace  map[place][]*binding // the same
 	labels   map[place]string     // who was where, for transcripts
 	devices  map[*User][]string   // their keys, in the order they came
 }
@@ -70,29 +71,40 @@ func deviceKey(contact *sipgo.Uri, instance, regID string) string {
 func (l *location) of(u *User, now time.Time) []*binding {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.expire(u, now)
-	return slices.Clone(l.bindings[u])
-}
-
-func (l *location) expire(u *User, now time.Time) {
-	bs := slices.DeleteFunc(l.bindings[u], func(b *binding) bool { return !b.expires.After(now) })
-	if len(bs) == 0 {
-		delete(l.bindings, u)
-		return
+	bs := slices.Clone(l.bindings[u])
+	left := slices.DeleteFunc(bs, func(b *binding) bool { return !b.expires.After(now) })
+	if len(left) < len(l.bindings[u]) {
+		l.replace(u, slices.Clone(left))
 	}
-	l.bindings[u] = bs
+	return left
 }
 
 // set makes bs what a user has.
 func (l *location) set(u *User, bs []*binding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.bindings == nil {
-		l.bindings = make(map[*User][]*binding)
-	}
-	l.bindings[u] = bs
+	l.replace(u, bs)
 	for _, b := range bs {
 		l.label(b.place, u, b.device())
+	}
+}
+
+// replace changes both maps. The caller holds mu, and leaves bs to it.
+func (l *location) replace(u *User, bs []*binding) {
+	if l.bindings == nil {
+		l.bindings, l.byPlace = make(map[*User][]*binding), make(map[place][]*binding)
+	}
+	for _, b := range l.bindings[u] {
+		at := slices.DeleteFunc(l.byPlace[b.place], func(x *binding) bool { return x == b })
+		if l.byPlace[b.place] = at; len(at) == 0 {
+			delete(l.byPlace, b.place)
+		}
+	}
+	if l.bindings[u] = bs; len(bs) == 0 {
+		delete(l.bindings, u)
+	}
+	for _, b := range bs {
+		l.byPlace[b.place] = append(l.byPlace[b.place], b)
 	}
 }
 
@@ -105,7 +117,7 @@ func (b *binding) device() string {
 }
 
 // maxLabels bounds the places remembered for transcripts.
-const maxLabels = 4096
+const maxLabels = 1 << 16
 
 // label notes who is at a place: the user's name, with a number from his
 // second device on. The caller holds mu.
@@ -141,12 +153,9 @@ func (l *location) whoIs(p place) string {
 func (l *location) at(f *transport.Flow, now time.Time) *binding {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := placeOf(f)
-	for _, bs := range l.bindings {
-		for _, b := range bs {
-			if b.place == p && b.expires.After(now) {
-				return b
-			}
+	for _, b := range l.byPlace[placeOf(f)] {
+		if b.expires.After(now) {
+			return b
 		}
 	}
 	return nil
@@ -167,8 +176,10 @@ func (l *location) again(old *binding, now time.Time) *binding {
 func (l *location) lost(f *transport.Flow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for u, bs := range l.bindings {
-		l.bindings[u] = slices.DeleteFunc(bs, func(b *binding) bool { return b.flow == f && b.regID != "" })
+	for _, at := range slices.Clone(l.byPlace[placeOf(f)]) {
+		if at.flow == f && at.regID != "" {
+			l.replace(at.user, slices.DeleteFunc(slices.Clone(l.bindings[at.user]), func(b *binding) bool { return b == at }))
+		}
 	}
 }
 
@@ -176,12 +187,19 @@ func (l *location) lost(f *transport.Flow) {
 func (l *location) unplug() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, bs := range l.bindings {
+	l.each(func(b *binding) { b.flow = nil })
+}
+
+// each changes every binding. The caller holds mu.
+func (l *location) each(change func(b *binding)) {
+	for u, bs := range l.bindings {
+		changed := make([]*binding, len(bs))
 		for i, b := range bs {
 			c := *b
-			c.flow = nil
-			bs[i] = &c
+			change(&c)
+			changed[i] = &c
 		}
+		l.replace(u, changed)
 	}
 }
 
@@ -190,21 +208,17 @@ func (l *location) unplug() {
 func (l *location) replug(socket *transport.Socket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, bs := range l.bindings {
-		for i, b := range bs {
-			if b.flow == nil && b.place.proto == transport.UDP {
-				c := *b
-				c.flow = socket.Flow(b.place.remote)
-				bs[i] = &c
-			}
+	l.each(func(b *binding) {
+		if b.flow == nil && b.place.proto == transport.UDP {
+			b.flow = socket.Flow(b.place.remote)
 		}
-	}
+	})
 }
 
 func (l *location) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.bindings = nil
+	l.bindings, l.byPlace = nil, nil
 }
 
 // Device is one registered Contact of a user.

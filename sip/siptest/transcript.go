@@ -51,7 +51,7 @@ func (s *Server) Transcript() *Transcript {
 func (s *Server) ClearTranscript() {
 	s.tape.mu.Lock()
 	defer s.tape.mu.Unlock()
-	s.tape.entries, s.tape.size, s.tape.missing = nil, 0, 0
+	s.tape.entries, s.tape.first, s.tape.size, s.tape.missing = nil, 0, 0, 0
 }
 
 // Filter returns a transcript of those entries that keep says true to.
@@ -71,6 +71,7 @@ type tape struct {
 
 	mu      sync.Mutex
 	entries []Entry
+	first   int // those before it are gone
 	size    int // bytes in them
 	missing int
 	marks   []tapeMark
@@ -106,13 +107,14 @@ func (t *tape) add(e Entry) {
 	}
 	t.entries = append(t.entries, e)
 	t.size += len(e.Data)
-	n := 0
-	for ; len(t.entries)-n > t.max || t.size > maxTape; n++ {
-		t.size -= len(t.entries[n].Data)
+	for ; len(t.entries)-t.first > t.max || t.size > maxTape; t.first++ {
+		t.size -= len(t.entries[t.first].Data)
+		t.entries[t.first] = Entry{}
+		t.missing++
 	}
-	if n > 0 {
-		t.missing += n
-		t.entries = append(t.entries[:0:0], t.entries[n:]...)
+	if t.first > len(t.entries)/2 {
+		t.entries = append([]Entry(nil), t.entries[t.first:]...)
+		t.first = 0
 	}
 }
 
@@ -161,7 +163,7 @@ func (t *tape) mark(f *transport.Flow, m sipgo.Message, out bool, fault *Fault) 
 		}
 		return
 	}
-	for i := len(t.entries) - 1; i >= 0; i-- {
+	for i := len(t.entries) - 1; i >= t.first; i-- {
 		if e := &t.entries[i]; !e.Sent && e.Fault == "" && wanted.fits(e) {
 			e.Fault = text
 			return
@@ -183,7 +185,7 @@ func startOf(m sipgo.Message) string {
 func (t *tape) copy() *Transcript {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return &Transcript{Entries: append([]Entry(nil), t.entries...), Missing: t.missing}
+	return &Transcript{Entries: append([]Entry(nil), t.entries[t.first:]...), Missing: t.missing}
 }
 
 // keys are SRTP keys in session descriptions (RFC 4568 §9.1).
