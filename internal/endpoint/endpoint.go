@@ -89,33 +89,12 @@ type Endpoint struct {
 	Table *transaction.Table // in the loop
 	Net   *transport.Transport
 
-	mail    chan mail
+	mail    *mailbox
 	ctx     context.Context // ends with the endpoint
 	cancel  context.CancelFunc
 	stopped chan struct{}
 	work    sync.WaitGroup // of Go
 }
-
-type mailKind uint8
-
-const (
-	mailFunc mailKind = iota
-	mailMessage
-	mailClosed
-	mailPong
-)
-
-type mail struct {
-	kind mailKind
-	f    *transport.Flow
-	msg  sipgo.Message
-	fn   func(now time.Time)
-	err  error
-}
-
-// mailbox is how many inputs wait for the loop before readers are made to
-// wait. Enough to work in batches, small beside a socket's own buffer.
-const mailbox = 128
 
 // New starts an endpoint. Close ends it.
 func New(cfg Config) (*Endpoint, error) {
@@ -133,7 +112,7 @@ func New(cfg Config) (*Endpoint, error) {
 		cfg:     cfg,
 		log:     cfg.Logger,
 		rnd:     mrand.NewChaCha8(seed),
-		mail:    make(chan mail, mailbox),
+		mail:    newMailbox(),
 		stopped: make(chan struct{}),
 	}
 	if e.log == nil {
@@ -167,12 +146,25 @@ func (e *Endpoint) Post(fn func(now time.Time)) bool {
 	return e.post(mail{fn: fn})
 }
 
-func (e *Endpoint) post(m mail) bool {
-	select {
-	case e.mail <- m:
-		return true
-	case <-e.ctx.Done():
-		return false
+func (e *Endpoint) post(m mail) bool { return e.deliver(context.Background(), m) == nil }
+
+// deliver hands an input to the loop, and waits while the mailbox is full.
+func (e *Endpoint) deliver(ctx context.Context, m mail) error {
+	for {
+		if e.ctx.Err() != nil {
+			return ErrClosed
+		}
+		wait := e.mail.put(m)
+		if wait == nil {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-e.ctx.Done():
+			return ErrClosed
+		}
 	}
 }
 
@@ -180,13 +172,8 @@ func (e *Endpoint) post(m mail) bool {
 // context's, or ErrClosed. After an error the function may still run.
 func (e *Endpoint) Run(ctx context.Context, fn func(now time.Time)) error {
 	done := make(chan struct{})
-	m := mail{fn: func(now time.Time) { fn(now); close(done) }}
-	select {
-	case e.mail <- m:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-e.ctx.Done():
-		return ErrClosed
+	if err := e.deliver(ctx, mail{fn: func(now time.Time) { fn(now); close(done) }}); err != nil {
+		return err
 	}
 	select {
 	case <-done:
@@ -221,11 +208,8 @@ func (e *Endpoint) loop() {
 			armed = next
 		}
 		select {
-		case m := <-e.mail:
-			now := time.Now()
-			e.Q.Advance(now)
-			e.handle(now, m)
-			e.drain(now)
+		case <-e.mail.full:
+			e.receive()
 		case <-timer.C:
 			now := time.Now()
 			e.Q.Advance(now)
@@ -237,17 +221,22 @@ func (e *Endpoint) loop() {
 	}
 }
 
-// drain takes what waits in one go, so that a burst pays for one look at the
-// clock and at the timers.
-func (e *Endpoint) drain(now time.Time) {
-	for range mailbox {
-		select {
-		case m := <-e.mail:
-			e.handle(now, m)
-		default:
-			return
+// receive takes what waits, in batches, so that a burst pays for one look at
+// the clock and at the timers.
+func (e *Endpoint) receive() {
+	for e.ctx.Err() == nil {
+		batch := e.mail.take()
+		if len(batch) == 0 {
+			break
 		}
+		now := time.Now()
+		e.Q.Advance(now)
+		for i := range batch {
+			e.handle(now, batch[i])
+		}
+		clear(batch)
 	}
+	e.mail.rest()
 }
 
 func (e *Endpoint) handle(now time.Time, m mail) {
