@@ -164,7 +164,8 @@ func (t Transport) Secure() bool { return t == TLS || t == WSS }
 type TLSConfig struct {
 	// RootCAs are trusted; nil is the system's.
 	RootCAs *x509.CertPool
-	// Certificates are shown to servers that ask who we are.
+	// Certificates are shown to servers that ask who we are, and to whoever
+	// connects to Config.Listen.
 	Certificates []tls.Certificate
 	// MinVersion is tls.VersionTLS12 (also if zero) or tls.VersionTLS13.
 	MinVersion uint16

@@ -113,7 +113,12 @@ func (ua *UA) tlsConfig(t locate.Target) *tls.Config {
 
 func (ua *UA) transportConfig() transport.Config {
 	n := ua.cfg.Network
+	var server *tls.Config
+	if c := ua.cfg.TLS; c != nil && len(c.Certificates) > 0 {
+		server = &tls.Config{Certificates: c.Certificates, MinVersion: max(c.MinVersion, tls.VersionTLS12)}
+	}
 	cfg := transport.Config{
+		TLS:  server,
 		Dial: n.Dial, Listen: n.Listen, ListenPacket: n.ListenPacket,
 		Logger: ua.log,
 	}
@@ -134,8 +139,12 @@ func (ua *UA) listen(where string) error {
 	}
 	switch Transport(proto) {
 	case UDP, TCP, WS:
+	case TLS, WSS:
+		if ua.cfg.TLS == nil || len(ua.cfg.TLS.Certificates) == 0 {
+			return fmt.Errorf("sip: Config.Listen: %q: there is no certificate in TLSConfig.Certificates", where)
+		}
 	default:
-		return fmt.Errorf("sip: Config.Listen: %q: a user agent listens on udp, tcp or ws", where)
+		return fmt.Errorf("sip: Config.Listen: %q: unknown transport", where)
 	}
 	local, err := ua.ep.Net.Listen(context.Background(), transport.Proto(proto), addr)
 	if err != nil {
