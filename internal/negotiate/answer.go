@@ -101,7 +101,9 @@ func (s *Session) answerStream(r *remoteMedia, old stream, was Media, fresh bool
 	if err != nil {
 		return old, none, err
 	}
-	if local == nil && (r.profile.secure || s.cfg.Policy == Required) {
+	// What was encrypted stays so: whoever takes the keys out of a later offer
+	// would have everything in the clear otherwise.
+	if local == nil && (r.profile.secure || s.cfg.Policy == Required || was.Secure()) {
 		return old, none, refuse(ErrNotSecure, "%s with %d a=crypto, none acceptable", r.proto, len(r.crypto))
 	}
 	st.numbers.theirs.join(r.payloads)
@@ -140,8 +142,8 @@ func (s *Session) dropAlternatives(base, streams []stream, media []Media) {
 	}
 }
 
-// acceptAnswer reads the answer to what offered says.
-func (s *Session) acceptAnswer(offered []stream, r *remote) ([]stream, []Media, error) {
+// acceptAnswer reads the answer to what offered says; was is in force so far.
+func (s *Session) acceptAnswer(offered []stream, was []Media, r *remote) ([]stream, []Media, error) {
 	// RFC 3264 §6: as many m= lines as the offer, of the same kinds.
 	if len(r.media) != len(offered) {
 		return nil, nil, refuse(ErrContradiction, "an answer with %d streams to %d", len(r.media), len(offered))
@@ -158,7 +160,7 @@ func (s *Session) acceptAnswer(offered []stream, r *remote) ([]stream, []Media, 
 			media[i] = Media{Kind: offeranswer.Kind(st.kind), Disabled: true}
 			continue
 		}
-		m, err := s.acceptStream(st, rm)
+		m, err := s.acceptStream(st, i < len(was) && was[i].Secure(), rm)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -167,7 +169,9 @@ func (s *Session) acceptAnswer(offered []stream, r *remote) ([]stream, []Media, 
 	return streams, media, nil
 }
 
-func (s *Session) acceptStream(st *stream, r *remoteMedia) (Media, error) {
+// acceptStream reads the answer for one live stream; secured says that it is
+// encrypted so far.
+func (s *Session) acceptStream(st *stream, secured bool, r *remoteMedia) (Media, error) {
 	var none Media
 	if !r.usable() {
 		return none, refuse(ErrContradiction, "%s answered with %s", st.proto, r.proto)
@@ -197,7 +201,7 @@ func (s *Session) acceptStream(st *stream, r *remoteMedia) (Media, error) {
 		}
 		m.LocalCrypto, m.RemoteCrypto = local, remote
 	}
-	if m.LocalCrypto == nil && s.cfg.Policy == Required {
+	if m.LocalCrypto == nil && (s.cfg.Policy == Required || secured) {
 		return none, refuse(ErrNotSecure, "%s answered without a=crypto", st.proto)
 	}
 	st.mux = st.mux && r.mux && muxable(p)

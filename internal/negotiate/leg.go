@@ -104,7 +104,11 @@ func (l *Leg) SetAnswer(answer []byte, provisional bool) error {
 		if err != nil {
 			return err
 		}
-		streams, media, err := l.s.acceptAnswer(offer.streams, r)
+		var inForce []Media
+		if was != nil {
+			inForce = was.media
+		}
+		streams, media, err := l.s.acceptAnswer(offer.streams, inForce, r)
 		if err != nil {
 			return err
 		}

@@ -47,7 +47,8 @@ const (
 	// Required offers RTP/SAVP and accepts no stream without keys. An RTP/AVP
 	// stream that comes with keys (RFC 8643) is encrypted and so accepted.
 	Required Policy = iota
-	// Optional offers RTP/AVP with keys (RFC 8643) and accepts everything.
+	// Optional offers RTP/AVP with keys (RFC 8643) and accepts everything,
+	// but a stream that is encrypted already stays so.
 	Optional
 	// Off offers RTP/AVP without keys and refuses RTP/SAVP.
 	Off

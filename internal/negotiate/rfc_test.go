@@ -2,6 +2,7 @@ package negotiate
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -281,6 +282,35 @@ func TestRFC8643(t *testing.T) {
 				t.Errorf("secure: %v, %v", m[0].Secure(), answerer.Agreed()[0].Secure())
 			}
 		})
+	}
+}
+
+// RFC 8643 leaves out what happens later in a call. Here what was encrypted
+// stays so, whichever side is asked to give it up.
+func TestStaysEncrypted(t *testing.T) {
+	a, b := newSession(t, config(policy(Optional))), newSession(t, config(policy(Optional), func(c *Config) { c.Rand = seeded(2) }))
+	offer, err := a.Offer(offeranswer.Options{}, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller, callee := a.Leg(), b.Leg()
+	first := mustAnswer(t, callee, offer, offeranswer.Options{})
+	mustAccept(t, caller, text(first))
+	bare := func(desc string) []byte {
+		lines := slices.DeleteFunc(strings.Split(desc, "\n"), func(l string) bool { return strings.HasPrefix(l, "a=crypto") })
+		return text(strings.Join(lines, "\n"))
+	}
+
+	again := mustOffer(t, caller, offeranswer.Options{})
+	if _, err := callee.Answer(bare(again), offeranswer.Options{}, here); !errors.Is(err, ErrNotSecure) {
+		t.Errorf("an offer without keys: %v", err)
+	}
+	answer := mustAnswer(t, callee, text(again), offeranswer.Options{})
+	if err := caller.SetAnswer(bare(answer), false); !errors.Is(err, ErrNotSecure) {
+		t.Errorf("an answer without keys: %v", err)
+	}
+	if m := mustAccept(t, caller, text(answer)); !m[0].Secure() || !callee.Agreed()[0].Secure() {
+		t.Error("no longer encrypted")
 	}
 }
 
