@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hoorn-phone/hoorn/media"
-	"github.com/hoorn-phone/hoorn/media/codec"
 	"github.com/hoorn-phone/hoorn/media/mediatest"
 	"github.com/hoorn-phone/hoorn/sip"
 )
@@ -22,7 +21,7 @@ func TestSuites(t *testing.T) {
 		t.Run(suite, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
-				s := settings{media: media.Config{Suites: []string{suite}, Codecs: []codec.Codec{codecNamed("PCMU")}}}
+				s := settings{media: media.Config{Suites: []string{suite}, Codecs: codecsNamed("PCMU")}}
 				alice, bob := w.phone("alice", s), w.phone("bob", s)
 				a, b := alice.call(bob, "bob")
 				converse(t, a, b)
@@ -48,7 +47,7 @@ func TestCodecs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
-				alice := w.phone("alice", settings{media: media.Config{Codecs: []codec.Codec{codecNamed(name)}}})
+				alice := w.phone("alice", settings{media: media.Config{Codecs: codecsNamed(name)}})
 				bob := w.phone("bob", settings{})
 				a, b := alice.call(bob, "1002")
 				converse(t, a, b)
@@ -67,7 +66,7 @@ func TestTransports(t *testing.T) {
 		t.Run(string(transport), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
-				s := settings{ua: w.over(transport), media: media.Config{Codecs: []codec.Codec{codecNamed("PCMU")}}}
+				s := settings{ua: w.over(transport), media: media.Config{Codecs: codecsNamed("PCMU")}}
 				alice, bob := w.phone("alice", s), w.phone("bob", s)
 				a, b := alice.call(bob, "bob")
 				converse(t, a, b)
@@ -127,7 +126,7 @@ func TestDTMF(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
-				s := settings{media: media.Config{Codecs: []codec.Codec{codecNamed(name)}}}
+				s := settings{media: media.Config{Codecs: codecsNamed(name)}}
 				alice, bob := w.phone("alice", s), w.phone("bob", s)
 				a, b := alice.call(bob, "bob")
 				const keys = "0123456789*#ABCD"

@@ -21,6 +21,7 @@ type wire struct {
 // flow is what one host sent.
 type flow struct {
 	packets int
+	bare    int    // of the size of 20 ms of G.711 without encryption
 	pcmu    []byte // the payloads of type 0, one after the other
 }
 
@@ -45,6 +46,9 @@ func (w *wire) see(from, _ netip.AddrPort, b []byte) bool {
 		w.rtp[from.Addr()] = f
 	}
 	f.packets++
+	if len(b) == 12+160 {
+		f.bare++
+	}
 	if b[1]&0x7f == 0 && b[0] == 0x80 {
 		f.pcmu = append(f.pcmu, b[12:]...)
 	}
@@ -57,6 +61,17 @@ func (w *wire) count(a netip.Addr) int {
 	defer w.mu.Unlock()
 	if f := w.rtp[a]; f != nil {
 		return f.packets
+	}
+	return 0
+}
+
+// bare is how many packets a host has sent that have no room for anything but
+// 20 ms of G.711 in the clear.
+func (w *wire) bare(a netip.Addr) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if f := w.rtp[a]; f != nil {
+		return f.bare
 	}
 	return 0
 }

@@ -3,8 +3,8 @@ package e2e_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -338,12 +338,12 @@ var voices = sync.OnceValue(func() [2][]int16 {
 	return [2][]int16{mediatest.Speech(0, rate), mediatest.Speech(1, rate)}
 })
 
-// codecNamed finds one of the codecs that phones have.
-func codecNamed(name string) codec.Codec {
-	for _, c := range codecs {
-		if c.Format().Name == name {
-			return c
-		}
+// codecsNamed finds codecs among those that phones have.
+func codecsNamed(names ...string) []codec.Codec {
+	var list []codec.Codec
+	for _, name := range names {
+		i := slices.IndexFunc(codecs, func(c codec.Codec) bool { return c.Format().Name == name })
+		list = append(list, codecs[i])
 	}
-	panic(fmt.Sprintf("no codec %q", name))
+	return list
 }
