@@ -10,6 +10,7 @@ var forTests = []string{
 	"./sip/siptest/...", "./media/mediatest/...", "./xmpp/xmpptest/...",
 	"./internal/peertest/...", "./internal/testca/...", "./internal/memnet/...",
 	"./internal/interop/...", "./internal/e2e/...", "./internal/archtest/...",
+	"./internal/load/...",
 }
 
 // rule forbids packages to import others.

@@ -1,0 +1,187 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/hoorn-phone/hoorn/media"
+	"github.com/hoorn-phone/hoorn/media/codec"
+	"github.com/hoorn-phone/hoorn/media/g711"
+	"github.com/hoorn-phone/hoorn/sip"
+)
+
+const calleeRole = "callee"
+
+// newEngine makes an engine that speaks PCMU in one SRTP suite alone.
+func newEngine(suite string) (*media.Engine, error) {
+	return media.NewEngine(&media.Config{
+		Codecs: []codec.Codec{g711.PCMU()}, SRTP: media.SRTPRequired, Suites: []string{suite},
+	})
+}
+
+const defaultSuite = "AES_CM_128_HMAC_SHA1_80"
+
+// sound is a second of something that no codec can save work on.
+var sound = func() []int16 {
+	pcm := make([]int16, 8000)
+	for i := range pcm {
+		t := float64(i) / 8000
+		pcm[i] = int16(8000*math.Sin(2*math.Pi*440*t) + 4000*math.Sin(2*math.Pi*1230*t))
+	}
+	return pcm
+}()
+
+// talk sends sound and takes what comes, decoded, and counts it.
+func talk(c *sip.Call, frames *atomic.Int64) (*media.Session, error) {
+	s, ok := media.FromCall(c)
+	if !ok {
+		return nil, errors.New("a call without media")
+	}
+	s.SetSink(media.SinkFunc(8000, func([]int16) { frames.Add(1) }))
+	s.SetSource(media.NewPCMSource(8000, sound, true))
+	return s, nil
+}
+
+// serveCallee is a child process that answers every call and talks.
+func serveCallee(ctx context.Context, args []string, out io.Writer) error {
+	fs := flag.NewFlagSet(calleeRole, flag.ContinueOnError)
+	suite := fs.String("suite", defaultSuite, "SRTP crypto suite")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	eng, err := newEngine(*suite)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	ua, err := sip.New(&sip.Config{
+		Account: sip.Account{AOR: "sip:bob@127.0.0.1", Direct: true, Transport: sip.UDP},
+		Listen:  []string{"udp:127.0.0.1:0"}, AcceptQueue: 4096, NewMedia: eng.NewSession,
+	})
+	if err != nil {
+		return err
+	}
+	defer ua.Close()
+	if err := ready(out, hello{Addr: ua.Addrs()[0].String()}); err != nil {
+		return err
+	}
+	var frames atomic.Int64
+	accept(ctx, ua, func(c *sip.Call) { talk(c, &frames) })
+	return nil
+}
+
+// mediaCalls measures one end of calls that carry SRTP both ways, PCMU,
+// decoded to PCM here and given to a sink. The other end is a child process.
+func mediaCalls(ctx context.Context, args []string, log io.Writer) ([]figure, error) {
+	fs := flag.NewFlagSet("media", flag.ContinueOnError)
+	fs.SetOutput(log)
+	n := fs.Int("calls", 100, "number of calls")
+	length := fs.Duration("for", 20*time.Second, "how long to measure")
+	// The 32 s for which the transactions of an INVITE linger would count as
+	// memory of calls that in practice take minutes.
+	settle := fs.Duration("settle", 35*time.Second, "how long to wait before measuring")
+	suite := fs.String("suite", defaultSuite, "SRTP crypto suite")
+	profile := fs.String("profile", "", "write a CPU profile to this file")
+	heapProfile := fs.String("heapprofile", "", "write a heap profile to this file")
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	callee, err := spawn(ctx, log, calleeRole, "-suite", *suite)
+	if err != nil {
+		return nil, err
+	}
+	defer callee.close()
+	eng, err := newEngine(*suite)
+	if err != nil {
+		return nil, err
+	}
+	defer eng.Close()
+	ua, err := sip.New(&sip.Config{
+		Account:  sip.Account{AOR: "sip:alice@127.0.0.1", Direct: true, Transport: sip.UDP},
+		NewMedia: eng.NewSession,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer ua.Close()
+
+	var frames atomic.Int64
+	sessions := make([]*media.Session, *n)
+	dial := func() (*media.Session, error) {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		c, err := ua.Dial(ctx, "sip:bob@"+callee.Addr+";transport=udp", nil)
+		if err != nil {
+			return nil, err
+		}
+		return talk(c, &frames)
+	}
+	if _, err := dial(); err != nil { // the first one pays for what is made once
+		return nil, err
+	}
+	before := measureMemory()
+	var failed atomic.Pointer[error]
+	each(*n, 8, func(i int) {
+		s, err := dial()
+		if err != nil {
+			failed.CompareAndSwap(nil, &err)
+			return
+		}
+		sessions[i] = s
+	})
+	if err := failed.Load(); err != nil {
+		return nil, *err
+	}
+	if err := sleep(ctx, *settle); err != nil {
+		return nil, err
+	}
+	after := measureMemory()
+	if err := writeHeapProfile(*heapProfile); err != nil {
+		return nil, err
+	}
+	stop, err := profileCPU(*profile)
+	if err != nil {
+		return nil, err
+	}
+	began, used, heard := time.Now(), cpu(), frames.Load()
+	var lost, received uint64
+	for _, s := range sessions {
+		st := s.Stats()
+		lost, received = lost+st.Received.Lost, received+st.Received.Packets
+	}
+	if err := sleep(ctx, *length); err != nil {
+		return nil, err
+	}
+	took, used, heard := time.Since(began), cpu()-used, frames.Load()-heard
+	stop()
+	lost, received = -lost, -received
+	for _, s := range sessions {
+		st := s.Stats()
+		lost, received = lost+st.Received.Lost, received+st.Received.Packets
+	}
+	seconds := took.Seconds() * float64(*n+1) // the first call too
+	return append([]figure{
+		{"processor time", float64(used.Microseconds()) / seconds, "us per call-second"},
+		{"processors busy", float64(used) / float64(took), "cores"},
+		{"frames of PCM", float64(heard) / seconds, "per call-second"},
+		{"packets received", float64(received) / (took.Seconds() * float64(*n)), "per call-second"},
+		{"packets lost", float64(lost), fmt.Sprintf("of %d", received)},
+	}, after.figures(before, *n, "call")...), nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
