@@ -41,7 +41,8 @@ type bridge struct {
 // end is a leg of the bridge with its side.
 type end struct {
 	*leg
-	side *side
+	side  *side
+	after string // Retry-After of its refusal
 }
 
 // refusal is why a device did not take the call.
@@ -161,9 +162,7 @@ func (b *bridge) response(now time.Time, g *leg, r *sipgo.Response) {
 			b.won(now, g)
 		}
 	default:
-		if v := sipwire.Header(r, "Retry-After"); v != "" {
-			g.headers = []sipgo.Header{sipgo.NewHeader("Retry-After", v)}
-		}
+		e.after = sipwire.Header(r, "Retry-After")
 	}
 }
 
@@ -309,10 +308,7 @@ func (b *bridge) refresh(now time.Time, g *leg) {
 
 // refusalOf is what the end of a device's leg means to the caller.
 func refusalOf(e *end, ended call.End) *refusal {
-	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons}
-	for _, h := range e.headers {
-		r.after = h.Value()
-	}
+	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons, after: e.after}
 	switch {
 	case r.status == 401 || r.status == 407:
 		// The challenge was for the lab, and means nothing to the caller.

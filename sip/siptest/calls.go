@@ -11,8 +11,15 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/transport"
 )
 
+// maxLegs bounds the dialogs in the lab.
+const maxLegs = 50_000
+
 // invited takes the INVITE of a new call.
 func (l *life) invited(now time.Time, s *transaction.Server) {
+	if len(l.legs) >= maxLegs {
+		l.respond(now, s, sipgo.StatusServiceUnavailable)
+		return
+	}
 	caller, ok := l.callerOf(now, s)
 	if !ok {
 		return

@@ -145,6 +145,9 @@ func (t *Transcript) WriteText(w io.Writer, o *DrawOptions) error {
 	const margin = 11
 	head := []rune(strings.Repeat(" ", margin+columnWidth*len(l.columns)))
 	for i, name := range l.columns {
+		if name = printable(name); utf8.RuneCountInString(name) > columnWidth-2 {
+			name = string([]rune(name)[:columnWidth-3]) + "…"
+		}
 		at := margin + i*columnWidth - utf8.RuneCountInString(name)/2
 		for _, r := range name {
 			if at >= 0 && at < len(head) {
@@ -163,7 +166,7 @@ func (t *Transcript) WriteText(w io.Writer, o *DrawOptions) error {
 		s.draw(line)
 		fmt.Fprintf(b, "%*s %s  #%d", margin-1, l.at(s), string(line), s.call)
 		if s.Fault != "" {
-			fmt.Fprintf(b, " %s", s.Fault)
+			fmt.Fprintf(b, " %s", printable(s.Fault))
 		}
 		fmt.Fprintln(b)
 	}

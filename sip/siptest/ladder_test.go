@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hoorn-phone/hoorn/sip"
 	"github.com/hoorn-phone/hoorn/sip/siptest"
@@ -94,17 +95,22 @@ func TestLadderHTML(t *testing.T) {
 	if n := strings.Count(text, "<details>"); n != len(drawn().Entries) {
 		t.Errorf("%d messages on the page, want %d", n, len(drawn().Entries))
 	}
-	// Every element is closed where it should be: the page is XML but for
-	// what stands in its head.
-	_, body, _ := strings.Cut(text, "</head>")
+	wellFormed(t, text)
+}
+
+// wellFormed checks that every element is closed where it should be: the page
+// is XML but for what stands in its head.
+func wellFormed(t *testing.T, page string) {
+	t.Helper()
+	_, body, _ := strings.Cut(page, "</head>")
 	body, _, _ = strings.Cut(body, "</html>")
 	d := xml.NewDecoder(strings.NewReader("<html>" + body + "</html>"))
 	d.Entity = xml.HTMLEntity
 	for {
 		if _, err := d.Token(); errors.Is(err, io.EOF) {
-			break
+			return
 		} else if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v in\n%s", err, page)
 		}
 	}
 }
@@ -129,3 +135,34 @@ func TestLadderOptions(t *testing.T) {
 		t.Errorf("an empty page: %v\n%s", err, b.String())
 	}
 }
+
+// Whatever a peer sends is drawn, and stays text on the page.
+func FuzzLadder(f *testing.F) {
+	for _, e := range drawn().Entries {
+		f.Add(e.Data, e.Party, e.Fault)
+	}
+	f.Add([]byte("INVITE sip:a@b SIP/2.0\r\n<script>: x\r\n\r\n</pre><script>"), "<script>", "lost<script>")
+	f.Add([]byte{}, "lab", "")
+	f.Fuzz(func(t *testing.T, data []byte, party, fault string) {
+		tr := &siptest.Transcript{Entries: []siptest.Entry{{Party: "alice"}, {Party: party, Data: data, Fault: fault}}}
+		var text, page bytes.Buffer
+		if err := tr.WriteText(&text, nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(text.Bytes(), []byte("\n")); n != len(tr.Entries)+1 {
+			t.Errorf("%d lines for %d messages:\n%s", n, len(tr.Entries), text.String())
+		}
+		if err := tr.WriteHTML(&page, nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(page.Bytes(), []byte("<details>")); n != len(tr.Entries) || bytes.Contains(page.Bytes(), []byte("<script")) {
+			t.Errorf("elements that are not ours:\n%s", page.String())
+		}
+		if utf8.Valid(data) && utf8.ValidString(party+fault) && !strings.ContainsFunc(string(data)+party+fault, notXML) {
+			wellFormed(t, page.String())
+		}
+	})
+}
+
+// notXML tells which characters XML does not have, and HTML does.
+func notXML(r rune) bool { return r < ' ' || r == 0xFFFE || r == 0xFFFF || r == utf8.RuneError }
