@@ -17,10 +17,10 @@ const (
 	// one is opened, because each wake-up has its price.
 	slots    = 4
 	slotTime = frameTime / slots
-	slotFull = 16
+	slotFull = 64
 
 	// aloneUntil is how many sessions the first pacer serves before others
-	// start: their turns take about a millisecond.
+	// start: their turns take about 2 ms of every 20.
 	aloneUntil = slots * slotFull
 
 	// lateLimit is how far a pacer may fall behind and still catch up turn by

@@ -25,6 +25,7 @@ type mmsghdr struct {
 type Batch struct {
 	swap []byte
 	one  Packet
+	used int // messages that the kernel wrote to last time
 
 	msgs    [batchSize]mmsghdr
 	iovs    [batchSize]unix.Iovec
@@ -43,6 +44,7 @@ func NewBatch() *Batch {
 		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
 		h.Iov = &b.iovs[i]
 		h.SetIovlen(1)
+		b.reset(i)
 		h.Control = (*byte)(unsafe.Pointer(&b.control[i]))
 	}
 	return b
@@ -115,13 +117,20 @@ func (r *raw) Drain(b *Batch, now time.Time, handle func(*Packet)) error {
 	return nil
 }
 
+// reset says how much room there is for a message: the kernel puts in its place
+// how much it took.
+func (b *Batch) reset(i int) {
+	h := &b.msgs[i].hdr
+	h.Namelen = uint32(unsafe.Sizeof(b.names[i]))
+	h.SetControllen(controlSize)
+}
+
 // receive reads up to batchSize packets without waiting.
 func (r *raw) receive(b *Batch) (int, error) {
-	for i := range b.msgs {
-		h := &b.msgs[i].hdr
-		h.Namelen = uint32(unsafe.Sizeof(b.names[i]))
-		h.SetControllen(controlSize)
+	for i := range b.used {
+		b.reset(i)
 	}
+	b.used = 0
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fd < 0 {
@@ -133,6 +142,7 @@ func (r *raw) receive(b *Batch) (int, error) {
 		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&b.msgs[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
+			b.used = int(n)
 			return int(n), nil
 		case unix.EAGAIN:
 			return 0, nil
