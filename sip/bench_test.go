@@ -1,10 +1,16 @@
+//go:build unix
+
 package sip
 
 import (
 	"context"
+	"crypto/tls"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hoorn-phone/hoorn/internal/testca"
 )
 
 // cpu is the processor time the process has used.
@@ -17,12 +23,21 @@ func cpu() time.Duration {
 // BenchmarkCall sets calls up and tears them down between two user agents over
 // loopback, without media. cpu-us/call-end is the processor time of one end.
 func BenchmarkCall(b *testing.B) {
-	for _, tr := range []Transport{UDP, TCP} {
+	ca, err := testca.NewCA(time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	cert, err := ca.Issue(testca.Template{IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	trust := &TLSConfig{RootCAs: ca.Pool(), Certificates: []tls.Certificate{cert}}
+	for _, tr := range []Transport{UDP, TCP, TLS} {
 		b.Run(string(tr), func(b *testing.B) {
 			mk := func(user string) *UA {
 				ua, err := New(&Config{
-					Account: Account{AOR: "sip:" + user + "@127.0.0.1", Direct: true, Transport: tr},
-					Listen:  []string{string(tr) + ":127.0.0.1:0"}, AcceptQueue: 1024,
+					Account: Account{AOR: "sip:" + user + "@127.0.0.1", Direct: true, Transport: tr}, TLS: trust,
+					Listen: []string{string(tr) + ":127.0.0.1:0"}, AcceptQueue: 1024,
 				})
 				if err != nil {
 					b.Fatal(err)
