@@ -70,6 +70,10 @@ func (c *Client) Final() bool { return c.state >= clientAccepted }
 // goes on by itself; a further 2xx goes to Sink.Stray.
 func (c *Client) Forget() { c.user = nil }
 
+// SetUser gives the transaction another user, as when the one it had is done
+// but a further 2xx is to be dealt with.
+func (c *Client) SetUser(u ClientUser) { c.user = u }
+
 // start sends the request: §17.1.1.2 for INVITE, §17.1.2.2 for others.
 func (c *Client) start(now time.Time) {
 	c.link()

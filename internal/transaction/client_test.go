@@ -497,6 +497,20 @@ func TestForget(t *testing.T) {
 	w.gone()
 }
 
+// SetUser: a further 2xx is the new user's.
+func TestSetUser(t *testing.T) {
+	w, other := newWorld(t, Config{}), newWorld(t, Config{})
+	req := request("INVITE", "z9hG4bK1")
+	c := w.start(false, req)
+	w.receive(respond(req, 200))
+	c.SetUser(other)
+	w.receive(respond(req, 200))
+	w.expect("0 send INVITE", "0 response 200 INVITE")
+	other.expect("0 response 200 INVITE")
+	w.until(time.Minute)
+	w.gone()
+}
+
 func TestTerminate(t *testing.T) {
 	w := newWorld(t, Config{})
 	req := request("INVITE", "z9hG4bK1")

@@ -159,6 +159,7 @@ func (s *Server) Respond(now time.Time, r *sipgo.Response) {
 	}
 
 	s.interval = 0
+	s.t.open--
 	reliable := s.flow.Reliable()
 	var linger time.Duration
 	switch {
@@ -242,6 +243,9 @@ func (s *Server) fail(now time.Time, err error) {
 func (s *Server) remove(now time.Time) {
 	if s.state == serverTerminated {
 		return
+	}
+	if !s.Final() {
+		s.t.open--
 	}
 	s.state = serverTerminated
 	s.t.q.Stop(&s.timer)

@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -398,6 +399,23 @@ func TestMaxServer(t *testing.T) {
 	w.answer(bye, 200)
 	w.until(40 * time.Second)
 	w.arrive(request("OPTIONS", "z9hG4bK5"))
+}
+
+// What lingers after its final response does not count against MaxServer, but
+// is bounded too.
+func TestMaxLingering(t *testing.T) {
+	w := newWorld(t, Config{MaxServer: 1})
+	for i := range maxLingering {
+		w.answer(w.arrive(request("INVITE", fmt.Sprint("z9hG4bK", i))), 200)
+	}
+	w.log = nil
+	w.receive(request("INVITE", "z9hG4bKx"))
+	w.expect("0 send 503 INVITE")
+	w.until(32 * time.Second)
+	w.log = nil
+	w.receive(request("INVITE", "z9hG4bKy"))
+	w.receive(request("INVITE", "z9hG4bKz"))
+	w.expect("32000 request INVITE", "32000 send 503 INVITE")
 }
 
 // A response may go another way after its flow failed.

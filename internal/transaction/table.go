@@ -25,8 +25,9 @@ type Config struct {
 	T2 time.Duration // longest retransmission interval except for INVITE requests, default 4 s
 	T4 time.Duration // longest time a message stays in the network, default 5 s
 
-	// MaxServer bounds the server transactions that exist, the lingering
-	// ones included. A request beyond it is answered with 503 without a
+	// MaxServer bounds the server transactions that have no final response
+	// yet; ten times as many may linger after theirs, which takes little
+	// memory. A request beyond that is answered with 503 without a
 	// transaction. Default 100,000.
 	MaxServer int
 }
@@ -34,6 +35,11 @@ type Config struct {
 // trying is how long the user of an INVITE server transaction may be silent
 // before the transaction sends 100 (RFC 3261 §17.2.1).
 const trying = 200 * time.Millisecond
+
+// maxLingering is how many server transactions there may be for each that
+// may wait for its final response: at 3,000 calls a second over UDP, the 32 s of
+// Timers J and L make 192,000 of them.
+const maxLingering = 10
 
 // Errors of transactions.
 var (
@@ -89,6 +95,7 @@ type Table struct {
 	cancels map[string]*Client // the CANCELs, by the branch they share with their INVITE
 	servers map[string]*Server // by serverKey
 	similar map[uint64]int     // number of server transactions by mergeHash
+	open    int                // server transactions without a final response
 
 	// waiting is the ring of client transactions without a final response.
 	waiting Client
@@ -203,12 +210,13 @@ func (t *Table) receiveRequest(now time.Time, f Flow, req *sipgo.Request) {
 	}
 	// A CANCEL for something that exists may pass the bound: there is one for
 	// each INVITE at most.
-	if len(t.servers) >= t.cfg.MaxServer && cancels == nil {
+	if (t.open >= t.cfg.MaxServer || len(t.servers) >= maxLingering*t.cfg.MaxServer) && cancels == nil {
 		t.refuse(now, f, req)
 		return
 	}
 	s := &Server{t: t, flow: f, req: req, key: stored, cancels: cancels, invite: req.Method == sipgo.INVITE}
 	t.servers[stored] = s
+	t.open++
 	if mergeable(req) {
 		s.similar = t.mergeHash(req)
 		t.similar[s.similar]++

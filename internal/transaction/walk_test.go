@@ -252,8 +252,8 @@ func TestRandomWalk(t *testing.T) {
 			run(now.Add(5 * time.Minute))
 			for _, w := range []*walker{a, b} {
 				clients, servers := w.table.Len()
-				if clients+servers+len(w.table.similar) != 0 || w.table.waiting.next != &w.table.waiting {
-					t.Errorf("left: %d clients, %d servers, %d hashes", clients, servers, len(w.table.similar))
+				if clients+servers+len(w.table.similar)+w.table.open != 0 || w.table.waiting.next != &w.table.waiting {
+					t.Errorf("left: %d clients, %d servers, %d hashes, %d open", clients, servers, len(w.table.similar), w.table.open)
 				}
 				for c, fate := range w.clients {
 					if !fate.final && fate.failed != 1 {
