@@ -8,6 +8,7 @@
 package endpoint
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -94,6 +95,9 @@ type Endpoint struct {
 	cancel  context.CancelFunc
 	stopped chan struct{}
 	work    sync.WaitGroup // of Go
+
+	wire    []byte        // scratch: the message written last; in the loop
+	written sipgo.Message // what wire holds, until it is sent; nil: something older
 }
 
 // New starts an endpoint. Close ends it.
@@ -301,8 +305,25 @@ func (e *Endpoint) after(now time.Time, d time.Duration, fn func(now time.Time))
 	e.Q.Set(&timerq.Timer{F: fn}, now.Add(d))
 }
 
+// write puts a message into the scratch buffer, which the next one reuses.
+func (e *Endpoint) write(m sipgo.Message) []byte {
+	if cap(e.wire) > 16<<10 {
+		e.wire = nil // an unusual one
+	}
+	e.wire, e.written = e.cfg.Append(e.wire[:0], m), m
+	return e.wire
+}
+
 func (e *Endpoint) transmit(now time.Time, f transaction.Flow, m sipgo.Message) {
-	if err := f.(*transport.Flow).Send(e.cfg.Append(nil, m)); err != nil {
+	b := e.wire
+	if m != e.written {
+		b = e.write(m)
+	}
+	e.written = nil
+	if f.Reliable() {
+		b = bytes.Clone(b) // it waits in the flow's queue
+	}
+	if err := f.(*transport.Flow).Send(b); err != nil {
 		// Not from here: the machine that sends is at work.
 		timer := &timerq.Timer{F: func(now time.Time) { e.Table.SendFailed(now, m, err) }}
 		e.Q.Set(timer, now)

@@ -112,7 +112,8 @@ func (o *Outgoing) send(now time.Time, f *transport.Flow) {
 			req.AppendHeader(sipgo.NewHeader(h.Name, h.Value))
 		}
 	}
-	if mtu := f.MTU(); mtu > 0 && !o.widened && len(sipwire.Append(nil, req)) > mtu {
+	if mtu := f.MTU(); mtu > 0 && !o.widened && len(o.e.write(req)) > mtu {
+		o.e.written = nil // it will change
 		// "If a request is within 200 bytes of the path MTU, or if it is
 		// larger than 1300 bytes and the path MTU is unknown, the request
 		// MUST be sent using an RFC 2914 congestion controlled transport
@@ -132,7 +133,8 @@ func (o *Outgoing) send(now time.Time, f *transport.Flow) {
 		})
 		return
 	}
-	client, err := o.e.Table.Send(now, f, req, (*user)(o))
+	client, err := o.e.Table.Send(now, f, req, (*user)(o)) // which need not be written again
+	o.e.written = nil
 	if err != nil {
 		o.fail(now, err)
 		return

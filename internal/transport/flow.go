@@ -34,6 +34,7 @@ type Flow struct {
 
 	mu      sync.Mutex
 	local   netip.AddrPort
+	viaHost string // of Via, once it was asked for
 	queue   [][]byte
 	queued  int  // bytes in the queue and with the writer, with overhead
 	writing bool // a writer is at work
@@ -86,11 +87,15 @@ func (f *Flow) Local() netip.AddrPort {
 // if IPv6, and a port.
 func (f *Flow) Via() (host string, port int) {
 	l := f.Local()
-	host = l.Addr().WithZone("").String()
-	if l.Addr().Is6() {
-		host = "[" + host + "]"
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.viaHost == "" {
+		f.viaHost = l.Addr().WithZone("").String()
+		if l.Addr().Is6() {
+			f.viaHost = "[" + f.viaHost + "]"
+		}
 	}
-	return host, int(l.Port())
+	return f.viaHost, int(l.Port())
 }
 
 // MTU is the size of the largest request that should be sent on the flow, in
@@ -118,10 +123,10 @@ func (f *Flow) Err() error {
 	return f.err
 }
 
-// Send sends a message, which the caller must not change any more. On a
-// connection it queues the message and never waits; an error means that the
-// flow has ended or, as ErrQueueFull, does now. On UDP it returns the system's
-// error, or ErrTooLarge above 65,507 bytes.
+// Send sends a message. On a connection it queues the message, which the caller
+// must not change any more, and never waits; an error means that the flow has
+// ended or, as ErrQueueFull, does now. On UDP the message is the caller's again
+// when Send returns, with the system's error, or ErrTooLarge above 65,507 bytes.
 func (f *Flow) Send(b []byte) error {
 	if f.link == nil {
 		return f.sock.send(f, EventMessage, b)
