@@ -30,6 +30,7 @@ package call
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -93,6 +94,7 @@ type Timers struct{ T1, T2 time.Duration }
 const (
 	maxLegs    = 32 // early dialogs of one INVITE
 	maxPending = 8  // offers of ours that wait for their turn
+	maxOps     = 32 // operations on media that wait, before early answers are passed over
 )
 
 // Call is one call. Its fields are for the loop alone.
@@ -116,6 +118,7 @@ type Call struct {
 	server *transaction.Server // incoming: the INVITE until its final response
 	offer  []byte              // incoming: the offer in the INVITE
 	early  bool                // incoming: an answer was sent in a 183
+	alert  *alert              // incoming: the latest provisional response
 	accept *accepted           // a 2xx of ours that waits for its ACK
 	inward *transaction.Server // the peer's re-INVITE or UPDATE being answered
 	reoff  *reoffer            // our re-INVITE under way
@@ -128,6 +131,9 @@ type Call struct {
 	ctx      context.Context // ends with the call; for media
 	cancel   context.CancelFunc
 
+	promises []*promise // told at the latest when the call ends
+
+	byes     int  // not answered yet
 	ending   *End // wanted by the user; waits for a response or an ACK
 	end      End
 	released bool
@@ -205,16 +211,21 @@ func (c *Call) finish(now time.Time, end End) {
 	if c.state == Ended {
 		return
 	}
-	c.end = end
+	c.end, c.state = end, Ended
 	c.cancel()
-	c.accept.stop(c)
-	for _, r := range c.queued {
+	c.alert.stop(c)
+	c.alert = nil
+	queued := c.queued
+	c.queued = nil
+	for _, r := range queued {
 		r.finish(now, ErrEnded)
 	}
-	c.queued = nil
 	if r := c.reoff; r != nil {
 		c.reoff = nil
 		c.env.Timers().Stop(&r.glare)
+		if r.out != nil {
+			r.out.Cancel(now) // the peer may have forgotten it with the call
+		}
 		r.finish(now, ErrEnded)
 	}
 	if s := c.inward; s != nil {
@@ -222,20 +233,68 @@ func (c *Call) finish(now time.Time, end End) {
 		c.respond(now, s, c.response(s, sipgo.StatusRequestTerminated, ""))
 	}
 	c.closeMedia(now)
-	c.setState(now, Ended)
+	for len(c.promises) > 0 {
+		c.promises[0].tell(now, c, ErrEnded)
+	}
+	c.env.Event(now, c, Event{Kind: StateChanged, State: Ended})
 	c.release(now)
 }
 
-// Abort ends the call without a word to anybody, as when its user agent goes.
-func (c *Call) Abort(now time.Time, err error) { c.finish(now, End{By: Network, Err: err}) }
+// promise is a callback of the user's, told once: what became of its
+// operation or, at the latest, that the call has ended.
+type promise struct {
+	done func(now time.Time, err error)
+}
 
-// release lets the call be forgotten once no late 2xx can come any more.
+func (c *Call) promise(done func(now time.Time, err error)) *promise {
+	p := &promise{done}
+	c.promises = append(c.promises, p)
+	return p
+}
+
+func (p *promise) tell(now time.Time, c *Call, err error) {
+	if i := slices.Index(c.promises, p); i >= 0 {
+		c.promises = slices.Delete(c.promises, i, i+1)
+		p.done(now, err)
+	}
+}
+
+// Abort ends the call without a word to anybody, as when its user agent goes.
+// Late answers to what was sent before are still acknowledged, and ended.
+func (c *Call) Abort(now time.Time, err error) {
+	c.accept.stop(c)
+	c.accept = nil
+	c.finish(now, End{By: Network, Err: err})
+}
+
+// release lets the call be forgotten once its BYE is answered, its 2xx is
+// acknowledged and no late one can come any more.
 func (c *Call) release(now time.Time) {
-	if c.state != Ended || c.released || c.out && c.client != nil && !c.finalSeen {
+	if c.state != Ended || c.released || c.byes > 0 || c.accept != nil || c.out && c.client != nil && !c.finalSeen {
 		return
 	}
 	c.released = true
 	c.env.Ended(now, c)
+}
+
+// Moved tells that a flow was replaced. What the call has to say next goes
+// over the new one: requests, and the answers to those that came over the old
+// one and were not answered yet.
+func (c *Call) Moved(from, to transaction.Flow) {
+	for _, l := range c.legs {
+		if l.flow == from {
+			l.flow = to
+		}
+	}
+	servers := []*transaction.Server{c.server, c.inward}
+	if c.accept != nil {
+		servers = append(servers, c.accept.s)
+	}
+	for _, s := range servers {
+		if s != nil && s.Flow() == from {
+			s.SetFlow(to)
+		}
+	}
 }
 
 // legFor finds the dialog with the peer's tag.

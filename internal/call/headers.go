@@ -24,6 +24,9 @@ type bodyError struct {
 func (e *bodyError) Error() string  { return e.text }
 func (e *bodyError) SIPStatus() int { return e.status }
 
+// Accepted are the types of bodies that are understood, for an Accept header.
+const Accepted = "application/sdp, multipart/mixed"
+
 // maxParts bounds the parts of a multipart body that are looked at.
 const maxParts = 16
 
@@ -54,10 +57,17 @@ func SDP(m interface {
 		return body, nil
 	case strings.HasPrefix(media, "multipart/"):
 		return fromParts(body, params["boundary"])
-	case strings.Contains(strings.ToLower(sipwire.Header(m, "Content-Disposition")), "handling=optional"):
+	case optional(sipwire.Header(m, "Content-Disposition")):
 		return nil, nil
 	}
 	return nil, &bodyError{415, "a body of type " + media}
+}
+
+// optional tells whether a body may be passed over (RFC 3261 §20.11).
+func optional(disposition string) bool {
+	_, params, _ := sipwire.ParseValue(disposition)
+	handling, _ := sipwire.Param(params, "handling")
+	return strings.EqualFold(handling, "optional")
 }
 
 func fromParts(body []byte, boundary string) ([]byte, error) {
@@ -99,12 +109,12 @@ func contactsByQ(r *sipgo.Response) []string {
 			continue
 		}
 		q := 1.0
-		if v, ok := c.Params.Get("q"); ok {
-			if f, err := strconv.ParseFloat(v, 64); err == nil {
+		if v, ok := sipwire.Param(c.Params, "q"); ok {
+			if f, err := strconv.ParseFloat(v, 64); err == nil && f >= 0 && f <= 1 {
 				q = f
 			}
 		}
-		cs = append(cs, contact{c.Address.String(), q})
+		cs = append(cs, contact{sipwire.FormatURI(&c.Address), q})
 	}
 	sort.SliceStable(cs, func(i, j int) bool { return cs[i].q > cs[j].q })
 	uris := make([]string, len(cs))
@@ -132,7 +142,7 @@ func (e End) Error() error {
 		return e.Err
 	}
 	if e.Status >= 300 && e.By != Local {
-		return &StatusError{Method: "INVITE", Code: e.Status, Phrase: e.Phrase, Contacts: e.Contacts, Reasons: e.Reasons}
+		return &StatusError{Method: "INVITE", Code: e.Status, Phrase: e.Phrase, Contacts: e.Contacts, Reasons: e.Reasons, After: e.After}
 	}
 	return nil
 }

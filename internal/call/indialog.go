@@ -15,8 +15,7 @@ import (
 func (c *Call) Hangup(now time.Time, reasons ...Reason) {
 	end := End{By: Local, Reasons: reasons}
 	switch {
-	case c.state == Ended:
-	case c.server != nil:
+	case c.server != nil && c.state != Ended:
 		// Not answered: 603, as the user declines (RFC 3261 §21.6.2).
 		headers := make([]sipgo.Header, 0, len(reasons))
 		for _, r := range reasons {
@@ -24,12 +23,6 @@ func (c *Call) Hangup(now time.Time, reasons ...Reason) {
 		}
 		end.Status = sipgo.StatusGlobalDecline
 		c.refuse(now, end.Status, "", end, headers...)
-	case c.active == nil || !c.active.confirmed:
-		c.giveUp(now, end)
-	case c.accept != nil && c.state == Answering:
-		// "The callee's UA MUST NOT send a BYE on a confirmed dialog until
-		// it has received an ACK for its 2xx response" (RFC 3261 §15).
-		c.ending = &end
 	default:
 		c.drop(now, end)
 	}
@@ -37,26 +30,33 @@ func (c *Call) Hangup(now time.Time, reasons ...Reason) {
 
 // drop ends a confirmed dialog with a BYE, or whatever there is instead.
 func (c *Call) drop(now time.Time, end End) {
-	if c.state == Ended {
-		return
-	}
 	switch {
+	case c.state == Ended:
 	case c.server != nil:
-		c.refuse(now, 500, "", end)
-		return
+		c.refuse(now, sipgo.StatusInternalServerError, "", end)
+	case c.accept != nil && c.state == Answering:
+		// "The callee's UA MUST NOT send a BYE on a confirmed dialog until
+		// it has received an ACK for its 2xx response" (RFC 3261 §15).
+		if c.ending == nil {
+			c.ending = &end
+		}
 	case c.active != nil && c.active.confirmed:
 		c.active.bye(now, end.Reasons)
+		c.finish(now, end)
 	default:
 		c.giveUp(now, end)
-		return
 	}
-	c.finish(now, end)
 }
 
 // OnRequest takes a request within the call's dialogs: BYE, INVITE, UPDATE.
 // Other methods are the caller's business, after Sequence.
 func (c *Call) OnRequest(now time.Time, s *transaction.Server) {
 	req := s.Request()
+	if l := c.legFor(sipwire.FromTag(req)); l != nil && l.over && req.Method == sipgo.BYE {
+		// Both ended it at once (RFC 5407 §3.2.1).
+		c.respond(now, s, c.response(s, sipgo.StatusOK, ""))
+		return
+	}
 	l, ok := c.sequence(now, s)
 	if !ok {
 		return
@@ -83,7 +83,7 @@ func (c *Call) sequence(now time.Time, s *transaction.Server) (*leg, bool) {
 	req := s.Request()
 	l := c.legFor(sipwire.FromTag(req))
 	cseq := req.CSeq()
-	if l == nil || cseq == nil || c.state == Ended {
+	if l == nil || l.over || cseq == nil || c.state == Ended {
 		c.respond(now, s, c.response(s, sipgo.StatusCallTransactionDoesNotExists, ""))
 		return nil, false
 	}
@@ -117,21 +117,19 @@ func (c *Call) offered(now time.Time, l *leg, s *transaction.Server) {
 	req := s.Request()
 	invite := req.Method == sipgo.INVITE
 	sdp, err := SDP(req)
-	switch {
-	case err != nil:
-		c.respond(now, s, c.response(s, StatusOf(err), ""))
-		return
-	case l != c.active || !l.confirmed:
-		if invite || sdp != nil {
-			// Before the call stands there is an offer open already
-			// (RFC 3261 §14.2, RFC 3311 §5.2).
-			c.respondBusy(now, s)
-			return
+	if err != nil {
+		r := c.response(s, StatusOf(err), "")
+		if r.StatusCode == sipgo.StatusUnsupportedMediaType {
+			r.AppendHeader(sipgo.NewHeader("Accept", Accepted)) // RFC 3261 §8.2.3
 		}
-	case c.inward != nil || c.accept != nil:
+		c.respond(now, s, r)
+		return
+	}
+	switch c.untimely(l, req.Method, sdp != nil) {
+	case sipgo.StatusInternalServerError:
 		c.respondBusy(now, s)
 		return
-	case c.reoff != nil && c.reoff.active():
+	case sipgo.StatusRequestPending:
 		c.respond(now, s, c.response(s, sipgo.StatusRequestPending, ""))
 		return
 	}
@@ -141,6 +139,15 @@ func (c *Call) offered(now time.Time, l *leg, s *transaction.Server) {
 		return
 	}
 	c.inward = s
+	if invite && c.accept != nil {
+		// Nobody makes a re-INVITE before he has our 2xx, so its ACK was
+		// overtaken, or is lost (RFC 5407 §3.1.4).
+		c.accept.stop(c)
+		c.accept = nil
+		if c.acknowledged(now); c.state == Ended {
+			return // a hang-up waited for that; finish has answered
+		}
+	}
 	ready := func(now time.Time, answer []byte, err error) {
 		if c.inward != s {
 			return
@@ -164,6 +171,31 @@ func (c *Call) offered(now time.Time, l *leg, s *transaction.Server) {
 		// joins us with somebody else, who is not to know the keys of before.
 		c.makeOffer(now, l, offeranswer.Options{NewKeys: true}, ready)
 	}
+}
+
+// untimely tells how an INVITE or UPDATE is refused that comes while another
+// exchange is open: with 491 where the offer is ours, with 500 where it is the
+// peer's (RFC 3261 §14.2, RFC 3311 §5.2). 0: it is not.
+func (c *Call) untimely(l *leg, method sipgo.RequestMethod, offer bool) int {
+	exchange := method == sipgo.INVITE || offer // otherwise it only refreshes
+	switch {
+	case l != c.active || !l.confirmed:
+		if exchange && c.out {
+			return sipgo.StatusRequestPending
+		}
+		if exchange {
+			return sipgo.StatusInternalServerError
+		}
+	case c.inward != nil:
+		if exchange || c.inward.Request().Method == method {
+			return sipgo.StatusInternalServerError
+		}
+	case c.accept != nil && c.accept.offered, c.reoff != nil && c.reoff.active():
+		if exchange {
+			return sipgo.StatusRequestPending
+		}
+	}
+	return 0
 }
 
 func (c *Call) accept2xx(now time.Time, l *leg, s *transaction.Server, sdp []byte, offer bool) {

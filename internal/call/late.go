@@ -3,6 +3,7 @@ package call
 import (
 	"time"
 
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
@@ -30,5 +31,6 @@ func (c *Call) answerLate(now time.Time, l *leg, offer []byte, err error, done f
 
 // reasonOf tells a peer why its session description ended the call.
 func reasonOf(err error) []Reason {
-	return []Reason{{Protocol: "SIP", Cause: StatusOf(err), Text: "Not Acceptable Here"}}
+	code := StatusOf(err)
+	return []Reason{{Protocol: "SIP", Cause: code, Text: sipwire.ReasonPhrase(code)}}
 }

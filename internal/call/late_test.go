@@ -109,7 +109,7 @@ func TestOfferlessEnds(t *testing.T) {
 		alice.release()
 		w.over(alice, bob)
 		// Bob misses his answer and ends the call too.
-		w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob BYE", "bob 481 BYE", "alice 481 BYE")
+		w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob BYE", "bob 200 BYE", "alice 200 BYE")
 	})
 }
 

@@ -28,9 +28,9 @@ type leg struct {
 	haveRemoteCSeq      bool
 
 	confirmed bool
-	owed      *owedAck       // of a 2xx whose ACK waits for our answer to its offer
-	ack       *sipgo.Request // the ACK of the latest 2xx, to be sent again
-	ackCSeq   uint32
+	over      bool // ended by our BYE
+	first     *ack // of the 2xx of the initial INVITE
+	owed      *ack // of a 2xx whose ACK waits for our answer to its offer
 
 	media    offeranswer.Leg // for operations alone, like Call.made
 	lastSDP  string          // the provisional answer already applied
@@ -100,7 +100,7 @@ func (l *leg) request(method sipgo.RequestMethod) *sipgo.Request {
 	target.Headers = nil
 	routes := l.routes
 	if len(routes) > 0 {
-		if _, first, _, err := sipwire.ParseNameAddr(routes[0]); err == nil && !first.UriParams.Has("lr") {
+		if _, first, _, err := sipwire.ParseNameAddr(routes[0]); err == nil && !loose(&first) {
 			// A strict router: it goes into the Request-URI, the target to
 			// the end of the route (RFC 3261 §12.2.1.1).
 			routes = append(slices.Clone(routes[1:]), "<"+sipwire.FormatURI(&target)+">")
@@ -136,42 +136,73 @@ func (l *leg) request(method sipgo.RequestMethod) *sipgo.Request {
 	return req
 }
 
-// owedAck is what the ACK of a 2xx needs to know.
-type owedAck struct {
+// loose tells whether a route is a loose router's (RFC 3261 §19.1.1).
+func loose(route *sipgo.Uri) bool {
+	_, ok := sipwire.Param(route.UriParams, "lr")
+	return ok
+}
+
+// ack is the ACK of one 2xx.
+type ack struct {
 	invite Outgoing
 	cseq   uint32
+	req    *sipgo.Request // nil while it waits for our answer to the offer in the 2xx
+}
+
+// owe notes a 2xx, whose ACK is to follow: at once, or with our answer to the
+// offer in it.
+func (l *leg) owe(invite Outgoing, cseq uint32) *ack {
+	l.owed = &ack{invite: invite, cseq: cseq}
+	return l.owed
 }
 
 // acknowledge sends the ACK that is owed: it answers a 2xx of our INVITE with
 // its number (RFC 3261 §13.2.2.4), and is kept for when the 2xx comes again.
 func (l *leg) acknowledge(now time.Time, sdp []byte) {
-	owed := l.owed
+	a := l.owed
 	l.owed = nil
-	ack := l.request(sipgo.ACK)
-	ack.ReplaceHeader(&sipgo.CSeqHeader{SeqNo: owed.cseq, MethodName: sipgo.ACK})
+	a.req = l.request(sipgo.ACK)
+	a.req.ReplaceHeader(&sipgo.CSeqHeader{SeqNo: a.cseq, MethodName: sipgo.ACK})
 	if sdp != nil {
-		setSDP(ack, sdp)
+		setSDP(a.req, sdp)
 	}
-	l.ack, l.ackCSeq = ack, owed.cseq
-	l.c.env.Ack(now, l.flow, ack, owed.invite)
+	a.again(now, l)
 }
 
-// bye ends a confirmed dialog. Nobody waits for the outcome: the dialog is
-// over when the BYE is sent (RFC 3261 §15.1.1).
+// again sends the ACK as its 2xx has come (again), unless it is still waiting.
+func (a *ack) again(now time.Time, l *leg) {
+	if a.req != nil {
+		l.c.env.Ack(now, l.flow, a.req, a.invite)
+	}
+}
+
+// bye ends a confirmed dialog. The dialog is over when the BYE is sent
+// (RFC 3261 §15.1.1); until it is answered the call is only remembered.
 func (l *leg) bye(now time.Time, reasons []Reason) {
 	if l.owed != nil {
 		l.acknowledge(now, nil) // a BYE comes after the ACK (RFC 3261 §15)
 	}
+	l.over = true
 	req := l.request(sipgo.BYE)
 	appendReasons(req, reasons)
+	l.c.byes++
 	l.c.env.Request(now, l.flow, req, byeHandler{l})
 }
 
 type byeHandler struct{ l *leg }
 
-func (byeHandler) Response(time.Time, transaction.Flow, *sipgo.Response) {}
-func (byeHandler) Failed(time.Time, error)                               {}
-func (h byeHandler) NextCSeq() uint32                                    { h.l.localCSeq++; return h.l.localCSeq }
+func (h byeHandler) NextCSeq() uint32 { h.l.localCSeq++; return h.l.localCSeq }
+
+func (h byeHandler) Response(now time.Time, _ transaction.Flow, r *sipgo.Response) {
+	if r.StatusCode >= 200 {
+		h.Failed(now, nil)
+	}
+}
+
+func (h byeHandler) Failed(now time.Time, _ error) {
+	h.l.c.byes--
+	h.l.c.release(now)
+}
 
 // setAnswer gives the peer's answer to media.
 func (l *leg) setAnswer(now time.Time, sdp []byte, provisional bool, done func(now time.Time, err error)) {

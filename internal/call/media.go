@@ -2,8 +2,11 @@ package call
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
 
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
@@ -84,8 +87,11 @@ func (c *Call) notify(e offeranswer.Event) {
 		}
 		switch e.Kind {
 		case offeranswer.NeedOffer:
-			if c.state == Established {
-				c.Reoffer(now, offeranswer.Options{}, nil)
+			// Once the call stands. One that waits already will do: what it
+			// says is made when its turn has come.
+			if len(c.queued) == 0 {
+				c.queued = append(c.queued, &reoffer{c: c})
+				c.next(now)
 			}
 		case offeranswer.Started:
 			c.env.Event(now, c, Event{Kind: MediaStarted})
@@ -108,17 +114,10 @@ func (c *Call) changed(now time.Time, l *leg) {
 
 // StatusOf is the SIP status that an error of this package or of media means.
 func StatusOf(err error) int {
-	for e := err; e != nil; {
-		if s, ok := e.(offeranswer.StatusCoder); ok {
-			if code := s.SIPStatus(); code >= 300 && code < 700 {
-				return code
-			}
+	if s, ok := errors.AsType[offeranswer.StatusCoder](err); ok {
+		if code := s.SIPStatus(); code >= 300 && code < 700 {
+			return code
 		}
-		u, ok := e.(interface{ Unwrap() error })
-		if !ok {
-			break
-		}
-		e = u.Unwrap()
 	}
-	return 488
+	return sipgo.StatusNotAcceptableHere
 }

@@ -2,6 +2,7 @@ package call
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -21,6 +22,7 @@ type reoffer struct {
 	glare timerq.Timer // set while we wait after a 491
 	tries int
 	late  bool // sent without an offer: the 2xx has one
+	ack   *ack // of its 2xx
 }
 
 // maxGlare bounds how often one offer is repeated after 491.
@@ -106,6 +108,12 @@ func (r *reoffer) Failed(now time.Time, err error) {
 	if c.reoff != r {
 		return
 	}
+	if !errors.Is(err, transaction.ErrTimeout) {
+		// It did not get through, or the peer wants credentials that we have
+		// not: the dialog and the session are as they were.
+		r.refused(now, err)
+		return
+	}
 	// No answer at all: the dialog is gone (RFC 3261 §12.2.1.2: 408, and the
 	// session with it).
 	c.reoff = nil
@@ -123,16 +131,13 @@ func (r *reoffer) Response(now time.Time, flow transaction.Flow, res *sipgo.Resp
 		cseq = h.SeqNo
 	}
 	if res.IsSuccess() {
-		if l.owed != nil {
-			return // the 2xx again, while its offer is being answered
-		}
-		if l.ack != nil && l.ackCSeq == cseq {
-			c.env.Ack(now, l.flow, l.ack, r.out) // the 2xx again
+		if r.ack != nil {
+			r.ack.again(now, l)
 			return
 		}
 		l.flow = flow
 		l.refresh(res)
-		l.owed = &owedAck{r.out, cseq}
+		r.ack = l.owe(r.out, cseq)
 		if !r.late || c.reoff != r {
 			l.acknowledge(now, nil)
 		}

@@ -86,6 +86,8 @@ type End struct {
 	Reasons []Reason
 	// Contacts of a 3xx, in the order of their q (RFC 3261 §8.1.3.4).
 	Contacts []string
+	// After is the Retry-After of the final response, 0 if it had none.
+	After time.Duration
 	// Err is what ended the call where nobody wanted it to; nil otherwise.
 	Err error
 }
@@ -95,14 +97,13 @@ type Reason = sipwire.Reason
 
 // Errors of the machine.
 var (
-	ErrState   = errors.New("not possible in this state of the call")
-	ErrEnded   = errors.New("the call has ended")
-	ErrBusy    = errors.New("too many offers wait already")
-	ErrNoAck   = errors.New("no ACK came for our answer")
-	ErrAnswer  = errors.New("the peer accepted without a session description")
-	ErrOffer   = errors.New("the peer sent no session description in its ACK")
-	ErrMedia   = errors.New("media failed")
-	ErrDialogs = errors.New("too many dialogs for one INVITE")
+	ErrState  = errors.New("not possible in this state of the call")
+	ErrEnded  = errors.New("the call has ended")
+	ErrBusy   = errors.New("too many offers wait already")
+	ErrNoAck  = errors.New("no ACK came for our answer")
+	ErrAnswer = errors.New("the peer accepted without a session description")
+	ErrOffer  = errors.New("the peer sent no session description in its ACK")
+	ErrMedia  = errors.New("media failed")
 )
 
 // StatusError is a final response that refused something.

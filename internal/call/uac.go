@@ -127,6 +127,7 @@ func (h *inviteHandler) Response(now time.Time, flow transaction.Flow, r *sipgo.
 // endOf is what a final response makes of a call.
 func endOf(r *sipgo.Response) End {
 	end := End{By: Remote, Status: r.StatusCode, Phrase: r.Reason, Reasons: sipwire.Reasons(r)}
+	end.After, _ = sipwire.RetryAfter(r)
 	if r.IsRedirection() {
 		end.Contacts = contactsByQ(r)
 	}
@@ -134,7 +135,7 @@ func endOf(r *sipgo.Response) End {
 }
 
 func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Response) {
-	if c.state == Ended || c.active != nil || r.StatusCode == 100 {
+	if c.state == Ended || c.active != nil || c.ending != nil || r.StatusCode == 100 {
 		return
 	}
 	var l *leg
@@ -148,11 +149,9 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 			l.refresh(r)
 		}
 	}
-	if c.ending == nil {
-		c.setState(now, Ringing)
-		c.env.Event(now, c, Event{Kind: Progress, Status: r.StatusCode, Reason: r.Reason})
-	}
-	if l == nil {
+	c.setState(now, Ringing)
+	c.env.Event(now, c, Event{Kind: Progress, Status: r.StatusCode, Reason: r.Reason})
+	if l == nil || len(c.mediaOps) >= maxOps {
 		return
 	}
 	if c.invite.Body() == nil {
@@ -175,18 +174,12 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 		cseq = h.SeqNo
 	}
 	l := c.legFor(sipwire.ToTag(r))
-	if l != nil && l.owed != nil {
-		return // the 2xx again, while its offer is being answered
-	}
-	if l != nil && l.ack != nil {
-		// Our ACK was lost. It goes again as it was.
-		if l.ackCSeq == cseq {
-			c.env.Ack(now, l.flow, l.ack, c.client)
-		}
+	if l != nil && l.first != nil {
+		l.first.again(now, l) // our ACK was lost
 		return
 	}
 	if l == nil {
-		if len(c.legs) >= maxLegs {
+		if len(c.legs) >= maxLegs && !c.makeRoom(now) {
 			return
 		}
 		l = c.fromResponse(flow, r)
@@ -194,7 +187,7 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 	l.flow, l.confirmed, l.localCSeq = flow, true, max(l.localCSeq, c.cseq)
 	l.refresh(r)
 	l.recordRoute(r, true) // RFC 3261 §13.2.2.4: computed anew from the 2xx
-	l.owed = &owedAck{c.client, cseq}
+	l.first = l.owe(c.client, cseq)
 	wanted := c.active == nil && c.ending == nil && c.state != Ended
 	if late := c.invite.Body() == nil; !late || !wanted {
 		l.acknowledge(now, nil)
@@ -223,27 +216,20 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 	c.settle(now, l, r)
 }
 
+// makeRoom forgets an early dialog for one that is confirmed.
+func (c *Call) makeRoom(now time.Time) bool {
+	for _, l := range c.legs {
+		if !l.confirmed {
+			l.drop(now)
+			return true
+		}
+	}
+	return false
+}
+
 // settle completes the offer/answer exchange of the 2xx that made the call.
 // It may carry another description than its own 183 did, and wins.
 func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
-	sdp, err := SDP(r)
-	if l.owed != nil {
-		c.answerLate(now, l, sdp, err, func(now time.Time, err error) {
-			if err != nil {
-				c.drop(now, End{By: Network, Err: err, Reasons: reasonOf(err)})
-				return
-			}
-			c.setState(now, Established)
-			c.next(now)
-		})
-		return
-	}
-	if err == nil && sdp == nil && l.lastSDP != "" {
-		sdp = []byte(l.lastSDP) // some repeat it only in the 18x
-	}
-	if err == nil && sdp == nil && c.invite.Body() != nil {
-		err = ErrAnswer
-	}
 	established := func(now time.Time, err error) {
 		if err != nil {
 			c.drop(now, End{By: Network, Err: err, Reasons: reasonOf(err)})
@@ -251,6 +237,17 @@ func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 		}
 		c.setState(now, Established)
 		c.next(now)
+	}
+	sdp, err := SDP(r)
+	if l.owed != nil {
+		c.answerLate(now, l, sdp, err, established)
+		return
+	}
+	if err == nil && sdp == nil && l.lastSDP != "" {
+		sdp = []byte(l.lastSDP) // some repeat it only in the 18x
+	}
+	if err == nil && sdp == nil && c.invite.Body() != nil {
+		err = ErrAnswer
 	}
 	if err != nil || sdp == nil {
 		established(now, err)

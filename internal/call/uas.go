@@ -56,9 +56,39 @@ func (c *Call) Ring(now time.Time, status int, reason string, headers ...sipgo.H
 	for _, h := range headers {
 		r.AppendHeader(h)
 	}
+	c.say(now, r)
+	return nil
+}
+
+// alert is a provisional response that is sent again every minute: proxies
+// give up an INVITE of which they hear nothing for three, and "to prevent
+// cancellation, the UAS MUST send a non-100 provisional response at every
+// minute" (RFC 3261 §13.3.1.1).
+type alert struct {
+	res   *sipgo.Response
+	timer timerq.Timer
+}
+
+func (c *Call) say(now time.Time, r *sipgo.Response) {
 	c.respond(now, c.server, r)
 	c.setState(now, Ringing)
-	return nil
+	if c.alert == nil {
+		c.alert = &alert{}
+		c.alert.timer.F = c.remind
+	}
+	c.alert.res = r
+	c.env.Timers().Set(&c.alert.timer, now.Add(time.Minute))
+}
+
+func (c *Call) remind(now time.Time) {
+	c.server.Respond(now, c.alert.res)
+	c.env.Timers().Set(&c.alert.timer, now.Add(time.Minute))
+}
+
+func (a *alert) stop(c *Call) {
+	if a != nil {
+		c.env.Timers().Stop(&a.timer)
+	}
 }
 
 // Progress answers the offer in a 183, so that the caller hears us before we
@@ -69,44 +99,42 @@ func (c *Call) Progress(now time.Time, o offeranswer.Options, done func(now time
 		return
 	}
 	c.early = true
+	p := c.promise(done)
 	c.makeAnswer(now, c.active, c.offer, o, func(now time.Time, sdp []byte, err error) {
-		if err == nil && c.server == nil {
-			err = ErrState
-		}
 		if err != nil {
 			c.early = false
-			done(now, err)
+			p.tell(now, c, err)
 			return
 		}
 		c.active.lastSDP = string(sdp)
-		r := c.response(c.server, sipgo.StatusSessionInProgress, "")
-		c.dialogHeaders(r)
-		setSDP(r, sdp)
-		c.respond(now, c.server, r)
-		c.setState(now, Ringing)
-		done(now, nil)
+		if c.state != Answering { // otherwise the 2xx follows at once
+			r := c.response(c.server, sipgo.StatusSessionInProgress, "")
+			c.dialogHeaders(r)
+			setSDP(r, sdp)
+			c.say(now, r)
+		}
+		p.tell(now, c, nil)
 	})
 }
 
-// Answer accepts the call. done is told when the 2xx is out, or why not.
+// Answer accepts the call. done is told when the 2xx is out, or why not. The
+// options are without effect where Progress has answered the offer before.
 func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.Time, err error)) {
 	if c.server == nil || c.ending != nil || c.state != Incoming && c.state != Ringing {
 		done(now, ErrState)
 		return
 	}
-	s, l := c.server, c.active
+	s, l, p := c.server, c.active, c.promise(done)
 	c.setState(now, Answering)
 	ready := func(now time.Time, sdp []byte, err error) {
-		if c.server != s {
-			done(now, ErrEnded) // cancelled meanwhile
-			return
-		}
 		if err != nil {
-			done(now, err)
+			p.tell(now, c, err)
 			c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})
 			return
 		}
 		c.server = nil
+		c.alert.stop(c)
+		c.alert = nil
 		r := c.response(s, sipgo.StatusOK, "")
 		c.dialogHeaders(r)
 		if sdp != nil {
@@ -114,12 +142,18 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 		}
 		l.confirmed = true
 		c.send2xx(now, l, s, r, c.offer == nil)
-		done(now, nil)
+		p.tell(now, c, nil)
 	}
 	switch {
 	case c.early:
-		// The same answer as in the 183. It is done when that is.
-		c.do(now, func(context.Context) {}, func(now time.Time) { ready(now, []byte(l.lastSDP), nil) })
+		// The same answer as in the 183, once that is done.
+		c.do(now, func(context.Context) {}, func(now time.Time) {
+			if c.early {
+				ready(now, []byte(l.lastSDP), nil)
+			} else { // it came to nothing
+				c.makeAnswer(now, l, c.offer, o, ready)
+			}
+		})
 	case c.offer != nil:
 		c.makeAnswer(now, l, c.offer, o, ready)
 	default:
@@ -241,7 +275,12 @@ func (c *Call) resend2xx(now time.Time, a *accepted) {
 		// without receiving an ACK, the dialog is confirmed, but the session
 		// SHOULD be terminated" (RFC 3261 §13.3.1.4).
 		c.accept = nil
-		c.drop(now, End{By: Network, Err: ErrNoAck})
+		end := End{By: Network, Err: ErrNoAck}
+		if c.ending != nil {
+			end = *c.ending // what waited for the ACK
+		}
+		c.drop(now, end)
+		c.release(now)
 		return
 	}
 	a.s.Respond(now, a.res)
@@ -270,7 +309,11 @@ func (c *Call) OnAck(now time.Time, ack *sipgo.Request) {
 	}
 	c.accept = nil
 	a.stop(c)
-	if !a.offered {
+	switch {
+	case c.state == Ended:
+		c.release(now)
+		return
+	case !a.offered || c.ending != nil:
 		c.acknowledged(now)
 		return
 	}

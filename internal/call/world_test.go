@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -33,6 +34,9 @@ type world struct {
 	wire []string // "alice INVITE", "bob 200 INVITE", in the order sent
 	// lose drops a message if it returns true.
 	lose func(from *party, m sipgo.Message) bool
+	// rng, if set, makes media take their time, draws what a call draws and,
+	// on a wire that is not reliable, delays and doubles messages.
+	rng *rand.Rand
 }
 
 // party is a user agent or, with no machine, a scripted peer.
@@ -49,7 +53,10 @@ type party struct {
 	ended    int
 	media    *fakeMedia
 	newMedia func() (offeranswer.Media, error)
+	notify   func(offeranswer.Event) // of the media made last
+	link     *flow
 	work     []func() // operations on media that wait, with hold set
+	aborts   []func()
 	hold     bool
 	// script, if set, gets every message in place of the table.
 	script func(now time.Time, m sipgo.Message)
@@ -69,6 +76,7 @@ func newWorld(t *testing.T, reliable bool) (w *world, alice, bob *party) {
 
 func (w *world) party(name string, reliable bool) *party {
 	p := &party{w: w, name: name, reliable: reliable, calls: map[string]*Call{}, media: &fakeMedia{name: name}}
+	p.link = &flow{p}
 	p.table = transaction.New(&w.q, transaction.Config{}, p)
 	return p
 }
@@ -112,14 +120,21 @@ func (p *party) Send(now time.Time, f transaction.Flow, m sipgo.Message) {
 		return
 	}
 	data := sipwire.Append(nil, m)
-	t := &timerq.Timer{F: func(now time.Time) {
+	arrive := func(now time.Time) {
 		m, err := sipwire.Parse(data, p.reliable)
 		if err != nil {
 			w.t.Fatalf("%s sent what cannot be read: %v\n%s", p.name, err, data)
 		}
 		p.peer.receive(now, m)
-	}}
-	w.q.Set(t, now.Add(latency))
+	}
+	delay := time.Duration(latency)
+	if w.rng != nil && !p.reliable {
+		if w.rng.IntN(10) == 0 {
+			w.q.Set(&timerq.Timer{F: arrive}, now.Add(time.Duration(w.rng.IntN(900))*time.Millisecond))
+		}
+		delay = time.Duration(w.rng.IntN(60)) * time.Millisecond
+	}
+	w.q.Set(&timerq.Timer{F: arrive}, now.Add(delay))
 }
 
 func (p *party) receive(now time.Time, m sipgo.Message) {
@@ -127,7 +142,7 @@ func (p *party) receive(now time.Time, m sipgo.Message) {
 		p.script(now, m)
 		return
 	}
-	p.table.Receive(now, &flow{p}, m)
+	p.table.Receive(now, p.link, m)
 }
 
 func (p *party) Request(now time.Time, s *transaction.Server) {
@@ -190,7 +205,7 @@ type sent struct {
 
 func (s *sent) Cancel(now time.Time, headers ...sipgo.Header) { s.c.Cancel(now, headers...) }
 func (s *sent) Response(now time.Time, _ *transaction.Client, r *sipgo.Response) {
-	s.h.Response(now, &flow{s.p}, r)
+	s.h.Response(now, s.p.link, r)
 }
 func (s *sent) Failed(now time.Time, _ *transaction.Client, err error) { s.h.Failed(now, err) }
 
@@ -200,10 +215,13 @@ func (p *party) via(req *sipgo.Request) {
 		Params: sipgo.HeaderParams{{K: "branch", V: fmt.Sprintf("z9hG4bK%s%d", p.name, p.ids)}}})
 }
 
-func (e partyEnv) Request(now time.Time, _ transaction.Flow, req *sipgo.Request, h RequestHandler) Outgoing {
+func (e partyEnv) Request(now time.Time, f transaction.Flow, req *sipgo.Request, h RequestHandler) Outgoing {
 	e.via(req)
 	s := &sent{p: e.party, h: h}
-	c, err := e.table.Send(now, &flow{e.party}, req, s)
+	if f == nil {
+		f = e.link
+	}
+	c, err := e.table.Send(now, f, req, s)
 	if err != nil {
 		e.w.t.Fatal(err)
 	}
@@ -227,16 +245,27 @@ func (e partyEnv) ID(n int) string {
 	e.ids++
 	return fmt.Sprintf("%s%0*d", e.name[:1], n-1, e.ids)
 }
-func (e partyEnv) Float() float64 { return 0.5 }
-func (e partyEnv) Go(work func(), done func(time.Time), _ func()) {
+func (e partyEnv) Float() float64 {
+	if e.w.rng != nil {
+		return e.w.rng.Float64()
+	}
+	return 0.5
+}
+func (e partyEnv) Go(work func(), done func(time.Time), abort func()) {
+	e.aborts = append(e.aborts, abort)
 	run := func() { work(); done(e.w.now) }
+	if e.w.rng != nil && e.w.rng.IntN(2) == 0 {
+		e.w.at(time.Duration(e.w.rng.IntN(300))*time.Millisecond, run)
+		return
+	}
 	if e.hold {
 		e.work = append(e.work, run)
 		return
 	}
 	e.w.at(0, run)
 }
-func (e partyEnv) NewMedia(context.Context, func(offeranswer.Event)) (offeranswer.Media, error) {
+func (e partyEnv) NewMedia(_ context.Context, notify func(offeranswer.Event)) (offeranswer.Media, error) {
+	e.notify = notify
 	if e.newMedia != nil {
 		return e.newMedia()
 	}
@@ -251,6 +280,10 @@ func (e partyEnv) Event(_ time.Time, c *Call, ev Event) {
 		e.events = append(e.events, fmt.Sprint("progress ", ev.Status))
 	case MediaChanged:
 		e.events = append(e.events, "media")
+	case MediaStarted:
+		e.events = append(e.events, "started")
+	case MediaTimeout:
+		e.events = append(e.events, fmt.Sprint("timeout ", ev.Err))
 	}
 }
 func (e partyEnv) Ended(_ time.Time, c *Call) {
@@ -301,7 +334,7 @@ func (l *fakeLeg) Streams() []offeranswer.Stream                { return nil }
 func (l *fakeLeg) Commit() error                                { return l.m.note("commit") }
 func (l *fakeLeg) Rollback() error                              { return l.m.note("rollback") }
 func (l *fakeLeg) Local() []byte                                { return nil }
-func (l *fakeLeg) Close() error                                 { return l.m.note("closeleg") }
+func (l *fakeLeg) Close() error                                 { return l.m.note("closeleg %s", l.dialog) }
 func (l *fakeLeg) Offer(ctx context.Context, o offeranswer.Options) ([]byte, error) {
 	return l.m.Offer(ctx, o)
 }
