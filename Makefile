@@ -17,7 +17,7 @@ PEERS := kamailio kamailio-tls-modules kamailio-outbound-modules kamailio-websoc
 	baresip-core linphone-cli sip-tester rtpengine-daemon ffmpeg
 
 # Tests that listen to what a peer heard, in real time. They have the machine for themselves.
-REALTIME := ./internal/peertest ./internal/interop
+REALTIME := ./internal/peertest ./internal/interop ./examples/...
 
 .PHONY: test check fmt vet staticcheck cross peers unit interop fuzz bench demo
 
@@ -47,7 +47,7 @@ peers:
 	@sh scripts/peers $(PEERS)
 
 unit:
-	CI=true $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/internal/(peertest|interop)$$')
+	CI=true $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/(internal/(peertest|interop)|examples/[a-z]+)$$')
 
 interop:
 	CI=true $(GO) test -race -timeout 10m -p 1 -parallel 16 $(REALTIME)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"net"
 	"strings"
 
@@ -115,6 +114,3 @@ func statusHint(e *sip.StatusError) string {
 	}
 	return ""
 }
-
-// refusal tells a person how a call ended that was not answered.
-func refusal(e *sip.StatusError) string { return fmt.Sprintf("%d %s", e.Code, e.Phrase) }
