@@ -3,6 +3,7 @@ package sip
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -24,6 +25,7 @@ type accountFlow struct {
 
 	flow    *transport.Flow // nil: none
 	target  locate.Target
+	known   []locate.Target // the servers there were when it was last dialled
 	dialing bool
 	stop    context.CancelFunc // of the dial under way
 	waiting []func(now time.Time, f *transport.Flow, err error)
@@ -103,11 +105,21 @@ func (f *accountFlow) dial(now time.Time) {
 			return
 		}
 		targets, _ = f.ua.aside.Order(now, f.away(targets))
+		f.known = targets
 		f.target = targets[0] // so that the other flow keeps away from it
 		f.ua.ep.Go(func(context.Context) {
 			fl, target, err = f.ua.connect(ctx, targets)
 		}, func(now time.Time) { f.dialled(now, fl, target, len(targets), err) }, nil)
 	}, nil)
+}
+
+// elsewhere tells whether there is a server that a request was not offered to.
+func (f *accountFlow) elsewhere(o *endpoint.Outgoing) bool {
+	return slices.ContainsFunc(f.known, func(t locate.Target) bool {
+		return !slices.ContainsFunc(o.Tried, func(fl *transport.Flow) bool {
+			return isSame(t.Addr, fl.Remote()) && string(t.Transport) == string(fl.Proto())
+		})
+	})
 }
 
 // away puts the server of the account's other flow last: two flows are to two

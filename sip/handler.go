@@ -254,10 +254,21 @@ func (h *handler) Route(now time.Time, o *endpoint.Outgoing, ready func(now time
 		f.want(now, ready)
 		return
 	}
-	// Every flow there is has failed this request: another server may not.
+	// Every flow there is has failed this request: another server may not, if
+	// there is one. The same again would say the same, or take the request for
+	// one that came twice (RFC 3261 §8.2.2.2).
 	f := ua.flows[0]
+	if !f.elsewhere(o) {
+		ready(now, nil, ErrNoFlow)
+		return
+	}
 	f.lost(now, ErrNoFlow)
-	f.want(now, ready)
+	f.want(now, func(now time.Time, fl *transport.Flow, err error) {
+		if err == nil && tried(o, fl) {
+			fl, err = nil, ErrNoFlow
+		}
+		ready(now, fl, err)
+	})
 }
 
 // Widen finds a stream for a request that is too large for UDP.
