@@ -15,6 +15,7 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/call"
 	"github.com/hoorn-phone/hoorn/internal/endpoint"
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/internal/transport"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
@@ -157,6 +158,10 @@ type Call struct {
 	remote    Party
 	anonymous bool
 	invite    *sipgo.Request // incoming: as received, not changed any more
+
+	// In the loop: the transactions of INVITEs, which outlive the call.
+	server  *transaction.Server
+	invites []*endpoint.Outgoing
 
 	mu      sync.Mutex
 	state   CallState

@@ -2,14 +2,19 @@ package sip
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/hoorn-phone/hoorn/internal/memnet"
+	"github.com/hoorn-phone/hoorn/internal/testca"
 )
 
 // pair makes two user agents without a registrar on an in-memory network.
@@ -37,11 +42,25 @@ func pair(t *testing.T, transport Transport, mod func(alice, bob *Config)) (n *m
 	return n, alice, bob
 }
 
+// certified gives both sides of a pair a certificate for bob's address.
+func certified(t *testing.T, alice, bob *Config) {
+	ca, err := testca.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Issue(testca.Template{IPs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.TLS = &TLSConfig{RootCAs: ca.Pool(), Certificates: []tls.Certificate{cert}}
+	bob.TLS = alice.TLS
+}
+
 func TestDirectCall(t *testing.T) {
-	for _, transport := range []Transport{UDP, TCP, WS} {
+	for _, transport := range []Transport{UDP, TCP, TLS, WS, WSS} {
 		t.Run(string(transport), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, alice, bob := pair(t, transport, nil)
+				_, alice, bob := pair(t, transport, func(alice, bob *Config) { certified(t, alice, bob) })
 				ctx := t.Context()
 				answered := make(chan *Call, 1)
 				go func() {
@@ -82,6 +101,61 @@ func TestDirectCall(t *testing.T) {
 				if fmt.Sprint(states) != "[calling ringing established ended]" {
 					t.Errorf("alice saw %v", states)
 				}
+			})
+		})
+	}
+}
+
+func TestListenWithoutCertificate(t *testing.T) {
+	for _, where := range []string{"tls:127.0.0.1:0", "wss:127.0.0.1:0", "smoke:127.0.0.1:0", "127.0.0.1"} {
+		ua, err := New(&Config{Account: Account{AOR: "sip:bob@127.0.0.1", Direct: true}, Listen: []string{where}})
+		if err == nil {
+			ua.Close()
+			t.Errorf("listens on %s", where)
+		}
+	}
+}
+
+// The transactions of a call's INVITE linger for 32 s on both sides. They do
+// not keep the call as long: a busy user agent would consist of finished calls.
+func TestFinishedCallIsLetGo(t *testing.T) {
+	for _, transport := range []Transport{UDP, TCP} {
+		t.Run(string(transport), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, alice, bob := pair(t, transport, nil)
+				ctx := t.Context()
+				accepted := make(chan weak.Pointer[Call])
+				go func() {
+					in, err := bob.Accept(ctx)
+					if err != nil {
+						t.Error(err)
+						close(accepted)
+						return
+					}
+					in.Ring(ctx)
+					in.Answer(ctx, nil)
+					in.Wait(ctx)
+					accepted <- weak.Make(in)
+				}()
+				call, err := alice.Dial(ctx, "sip:bob@10.0.0.2:5060;transport="+string(transport), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				call.Hangup(ctx)
+				out, in := weak.Make(call), <-accepted
+				synctest.Wait()
+				runtime.GC()
+				if out.Value() != nil {
+					t.Error("the caller's side is kept")
+				}
+				if in.Value() != nil {
+					t.Error("the callee's side is kept")
+				}
+				alice.ep.Run(ctx, func(time.Time) {
+					if clients, _ := alice.ep.Table.Len(); clients == 0 {
+						t.Error("no transaction lingers")
+					}
+				})
 			})
 		})
 	}

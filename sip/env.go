@@ -30,6 +30,9 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 	}
 	o.OnResponse = func(now time.Time, r *sipgo.Response) { h.Response(now, o.Flow, r) }
 	o.OnFailed = h.Failed
+	if req.Method == sipgo.INVITE {
+		e.invites = append(e.invites, o)
+	}
 	e.ua.ep.Send(now, o)
 	return o
 }
@@ -108,6 +111,14 @@ func (c *Call) ended(now time.Time, end End) {
 // Ended forgets the call: whatever still comes for it gets 481.
 func (e *env) Ended(_ time.Time, m *call.Call) {
 	delete(e.ua.calls, callKey{m.ID(), m.LocalTag()})
+	// Their transactions linger for 64*T1, and must not keep the call as long.
+	for _, o := range e.invites {
+		o.Release(m.RemoteTag())
+	}
+	if e.server != nil {
+		e.server.User = nil
+	}
+	e.invites, e.server = nil, nil
 	e.ua.checkIdle()
 }
 

@@ -168,7 +168,7 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 			sipgo.NewHeader("Accept-Encoding", "identity"))
 		return
 	}
-	c.m, c.id, c.invite, c.state = m, m.ID(), s.Request(), CallIncoming
+	c.m, c.id, c.invite, c.server, c.state = m, m.ID(), s.Request(), s, CallIncoming
 	c.local, c.remote = partiesOf(c.invite)
 	c.flow.Store(s.Flow().(*transport.Flow))
 	ua.calls[callKey{c.id, m.LocalTag()}] = c

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -31,7 +32,7 @@ func (o *Outgoing) Release(remoteTag string) {
 	if o.client == nil || !o.done || !o.client.Final() {
 		return
 	}
-	l := &late{e: o.e, ended: []string{remoteTag}}
+	l := &late{e: o.e, ended: []string{strings.Clone(remoteTag)}} // a tag is a part of a whole message
 	for _, name := range []string{"Authorization", "Proxy-Authorization"} {
 		l.auth = append(l.auth, o.Req.GetHeaders(name)...)
 	}
