@@ -77,7 +77,7 @@ func (d *demo) rows(there, back direction) [][]string {
 			return fmt.Sprintf("%d sent, %d received", x.from.stats.Sent.Packets, x.to.stats.Received.Packets)
 		}},
 		{"loss", func(x direction) string { return loss(x.to.stats.Received) }},
-		{"late", func(x direction) string { return late(x.to.stats.Received) }},
+		{"concealed", func(x direction) string { return concealed(x.to.stats.Received) }},
 		{"jitter", func(x direction) string { return milliseconds(x.to.stats.Received.Jitter) }},
 		{"round trip", func(x direction) string { return roundTrip(x.from.stats) }},
 		{"heard", func(x direction) string { return x.String() }},
@@ -87,9 +87,9 @@ func (d *demo) rows(there, back direction) [][]string {
 	return append(rows, []string{"setup time", milliseconds(d.setup)})
 }
 
-// late is what came too late to be played; what is missing is made up.
-func late(r media.ReceivedStats) string {
-	return fmt.Sprintf("%d, %d frames made up", r.Late, r.Concealed)
+// concealed is the sound that was made up for what was lost or came too late.
+func concealed(r media.ReceivedStats) string {
+	return fmt.Sprintf("%d frames (%d packets late)", r.Concealed, r.Late)
 }
 
 // roundTrip is known when each has answered a report of the other.
