@@ -40,15 +40,23 @@ const (
 	theirSpeaker = 1
 )
 
-// audible are the tests that listen, two at a time: more would compete for a
-// small machine's processors, on which Opus under the race detector alone takes a quarter of one.
-var audible = make(chan struct{}, 2)
+// audible are the places for tests that listen. Two at a time: more would
+// compete for a small machine's processors, and be heard to. A test with Opus, which under the
+// race detector takes a quarter of a processor, needs both.
+var (
+	audible = make(chan struct{}, 2)
+	entry   sync.Mutex // held while taking places, so that nobody waits with one taken
+)
 
 // listening makes a test one of those that listen, until it ends.
-func listening(t *testing.T) {
+func listening(t *testing.T, places int) {
 	t.Helper()
-	audible <- struct{}{}
-	t.Cleanup(func() { <-audible })
+	entry.Lock()
+	defer entry.Unlock()
+	for range places {
+		audible <- struct{}{}
+		t.Cleanup(func() { <-audible })
+	}
 }
 
 // ourPhone is a registered user agent that speaks and listens in all its
@@ -76,7 +84,7 @@ func newPhoneOver(t *testing.T, k *peertest.Kamailio, user, transport string, cf
 			return nil, err
 		}
 		sess := m.(*media.Session)
-		e := newEar(peertest.Talk + 2*time.Second)
+		e := newEar()
 		p.mu.Lock()
 		p.ears[sess] = e
 		p.mu.Unlock()
@@ -104,37 +112,55 @@ func (p *ourPhone) session(t *testing.T, c *sip.Call) (*media.Session, *ear) {
 
 // ear keeps what was heard.
 type ear struct {
-	mu   sync.Mutex
-	pcm  []int16
-	full chan struct{} // closed when there is enough
-	want int
+	mu      sync.Mutex
+	pcm     []int16
+	changed chan struct{} // closed and replaced with each frame
 }
 
-func newEar(d time.Duration) *ear {
-	return &ear{full: make(chan struct{}), want: int(d.Seconds() * earRate)}
-}
+func newEar() *ear { return &ear{changed: make(chan struct{})} }
 
 func (e *ear) hear(pcm []int16) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	before := len(e.pcm)
 	e.pcm = append(e.pcm, pcm...)
-	if before < e.want && len(e.pcm) >= e.want {
-		close(e.full)
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// listen waits until so much was heard and returns all of it.
+func (e *ear) listen(t *testing.T, d time.Duration) []int16 {
+	t.Helper()
+	ctx := deadline(t, patience+d)
+	for {
+		e.mu.Lock()
+		pcm, changed := e.pcm, e.changed
+		e.mu.Unlock()
+		if len(pcm) >= int(d.Seconds()*earRate) {
+			return pcm
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("heard only %.1f s", float64(len(pcm))/earRate)
+		}
 	}
 }
 
-// heard waits until so much was heard and returns all of it.
-func (e *ear) heard(t *testing.T) []int16 {
+// understand listens until a speaker was understood, and fails the test if he
+// was not after he has said all three times.
+func (e *ear) understand(t *testing.T, who string, speaker int) {
 	t.Helper()
-	select {
-	case <-e.full:
-	case <-deadline(t, patience).Done():
-		t.Error("nothing more to hear")
+	again := time.Duration(len(mediatest.Speech(speaker, earRate))) * time.Second / earRate
+	var score mediatest.Score
+	for n := range time.Duration(3) {
+		pcm := e.listen(t, peertest.Talk+2*time.Second+n*again)
+		var ok bool
+		if score, ok = peertest.Heard(pcm, earRate, speaker); ok {
+			t.Logf("%s heard speaker %d: %v", who, speaker, score)
+			return
+		}
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.pcm
+	t.Errorf("%s did not hear speaker %d: %v", who, speaker, score)
 }
 
 // digits reads n digits that the peer sends.

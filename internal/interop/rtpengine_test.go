@@ -22,7 +22,7 @@ func TestRTPEngine(t *testing.T) {
 			name := map[bool]string{true: "offered", false: "answered"}[weCall] + " " + suite
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				listening(t)
+				listening(t, 1)
 				relay := peertest.StartRTPEngine(t)
 				flags := map[bool]string{true: "RTP/AVP", false: "RTP/SAVP"}[weCall] // towards the callee
 				k := peertest.StartKamailio(t, peertest.KamailioConfig{RTPEngine: relay, OfferFlags: flags})
@@ -47,7 +47,8 @@ func TestRTPEngine(t *testing.T) {
 				calls := map[*ourPhone]*sip.Call{from: out, to: in}
 				alice, aliceHears := secure.session(t, calls[secure])
 				bob, bobHears := plain.session(t, calls[plain])
-				aliceHeard, bobHeard := aliceHears.heard(t), bobHears.heard(t)
+				aliceHears.understand(t, "alice", ourSpeaker)
+				bobHears.understand(t, "bob", ourSpeaker)
 				checkStats(t, alice, "PCMU", suite)
 				checkStats(t, bob, "PCMU", "")
 				for _, s := range []*media.Session{alice, bob} {
@@ -59,8 +60,6 @@ func TestRTPEngine(t *testing.T) {
 					t.Error(err)
 				}
 				ended(t, out, in)
-				peertest.CheckHeard(t, "alice", aliceHeard, earRate, ourSpeaker)
-				peertest.CheckHeard(t, "bob", bobHeard, earRate, ourSpeaker)
 			})
 		}
 	}

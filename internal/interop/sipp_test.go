@@ -247,7 +247,7 @@ func TestLossyCaller(t *testing.T) {
 		}
 	})
 	stats := peertest.StartSipp(t, peertest.SippConfig{
-		Scenario: "uac", Target: addr, Calls: 300, Rate: 100, Hold: 100 * time.Millisecond,
+		Scenario: "uac_lossy", Target: addr, Calls: 300, Rate: 100, Hold: 100 * time.Millisecond,
 	}).Wait(2 * patience)
 	if lost.Load() < 100 || stats.Retransmissions == 0 {
 		t.Errorf("%d packets were lost, %d sent again by SIPp: that proves nothing", lost.Load(), stats.Retransmissions)
