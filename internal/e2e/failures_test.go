@@ -10,7 +10,6 @@ import (
 
 	"github.com/hoorn-phone/hoorn/media"
 	"github.com/hoorn-phone/hoorn/sip"
-	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
 
@@ -118,8 +117,8 @@ func TestConnectionCut(t *testing.T) {
 				}
 				converse(t, a, b)
 				// The dialog has moved to the new connection, both ways.
-				must(t, b.Renegotiate(t.Context(), offeranswer.Options{}))
-				must(t, a.Renegotiate(t.Context(), offeranswer.Options{}))
+				must(t, b.Renegotiate(t.Context(), options{}))
+				must(t, a.Renegotiate(t.Context(), options{}))
 				hangup(t, b, a)
 				c, d := bob.call(alice, "alice")
 				hangup(t, c, d)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 
@@ -14,15 +15,22 @@ import (
 // wire sees every datagram on the network, as somebody would who listens on
 // the way.
 type wire struct {
-	mu  sync.Mutex
-	rtp map[netip.Addr]*flow // by who sends
+	mu   sync.Mutex
+	rtp  map[netip.Addr]*flow // by who sends
+	loss float64              // share of the RTP packets that are lost
+	rand *rand.Rand
 }
 
 // flow is what one host sent.
 type flow struct {
 	packets int
+	lost    int
 	bare    int    // of the size of 20 ms of G.711 without encryption
 	pcmu    []byte // the payloads of type 0, one after the other
+}
+
+func newWire() *wire {
+	return &wire{rtp: make(map[netip.Addr]*flow), rand: rand.New(rand.NewPCG(3, 4))}
 }
 
 // path is an impairment of the network under which everything is still seen.
@@ -31,7 +39,7 @@ func (w *world) path(i memnet.Impairment) memnet.Impairment {
 	return i
 }
 
-// see takes notice of a datagram. It loses none.
+// see takes notice of a datagram, and tells whether it is lost.
 func (w *wire) see(from, _ netip.AddrPort, b []byte) bool {
 	// RTP has version 2 and a payload type outside of RTCP's (RFC 5761 §4);
 	// neither SIP nor STUN begins like that.
@@ -52,7 +60,28 @@ func (w *wire) see(from, _ netip.AddrPort, b []byte) bool {
 	if b[1]&0x7f == 0 && b[0] == 0x80 {
 		f.pcmu = append(f.pcmu, b[12:]...)
 	}
+	if w.loss > 0 && w.rand.Float64() < w.loss {
+		f.lost++
+		return true
+	}
 	return false
+}
+
+// lose loses this share of the RTP packets, and only these, from now on.
+func (w *wire) lose(share float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.loss = share
+}
+
+// lost is how many RTP or SRTP packets of a host were lost by lose.
+func (w *wire) lost(a netip.Addr) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if f := w.rtp[a]; f != nil {
+		return f.lost
+	}
+	return 0
 }
 
 // count is how many RTP or SRTP packets a host has sent.

@@ -41,7 +41,7 @@ const labAddr = "10.0.0.1"
 // newWorld starts a lab with alice (1001), bob (1002) and carol (1003).
 func newWorld(t *testing.T, mods ...func(*siptest.Config)) *world {
 	t.Helper()
-	w := &world{t: t, net: memnet.New(), wire: &wire{rtp: make(map[netip.Addr]*flow)}}
+	w := &world{t: t, net: memnet.New(), wire: newWire()}
 	w.net.ImpairAll(w.path(memnet.Impairment{}))
 	w.host = w.net.Host(labAddr)
 	cfg := &siptest.Config{
