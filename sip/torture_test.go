@@ -3,6 +3,7 @@ package sip
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hoorn-phone/hoorn/internal/memnet"
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
@@ -125,11 +127,40 @@ func torture(t *testing.T, tr Transport, data []byte, want int) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	answers := make(chan int, 16)
+	if tr == UDP {
+		// Answers go to the port in the Via (RFC 3261 §18.2.2): whichever
+		// that is, the wire sees them.
+		n.ImpairAll(memnet.Impairment{Drop: func(_, to netip.AddrPort, b []byte) bool {
+			if to.Addr() == netip.MustParseAddr("10.0.0.9") {
+				answers <- statusOf(b)
+			}
+			return false
+		}})
+	} else {
+		go func() {
+			buf := make([]byte, 64<<10)
+			for {
+				n, err := conn.Read(buf)
+				if err != nil {
+					return
+				}
+				answers <- statusOf(buf[:n])
+			}
+		}()
+	}
+	answer := func() int {
+		select {
+		case s := <-answers:
+			return s
+		case <-time.After(250 * time.Millisecond):
+			return silence
+		}
+	}
 	if _, err := conn.Write(data); err != nil {
 		t.Fatal(err)
 	}
-	conn.SetReadDeadline(time.Now().Add(250 * time.Millisecond))
-	got := readStatus(conn)
+	got := answer()
 	if got == 100 {
 		in, err := alice.Accept(t.Context())
 		if err != nil {
@@ -138,7 +169,7 @@ func torture(t *testing.T, tr Transport, data []byte, want int) {
 		if err := in.Reject(t.Context(), 486); err != nil {
 			t.Fatal(err)
 		}
-		if final := readStatus(conn); final == 486 {
+		if final := answer(); final == 486 {
 			got = aCall
 		}
 	}
@@ -154,6 +185,9 @@ func torture(t *testing.T, tr Transport, data []byte, want int) {
 	fmt.Fprintf(other, "OPTIONS sip:alice@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/%s 10.0.0.9:9;branch=z9hG4bKlives;rport\r\nFrom: <sip:x@y>;tag=1\r\nTo: <sip:alice@10.0.0.1>\r\n"+
 		"Call-ID: lives\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 1\r\nContent-Length: 0\r\n\r\n", strings.ToUpper(string(tr)))
 	other.SetReadDeadline(time.Now().Add(time.Second))
+	if tr == UDP {
+		n.ImpairAll(memnet.Impairment{})
+	}
 	if s := readStatus(other); s != 200 {
 		t.Errorf("afterwards OPTIONS is answered with %d", s)
 	}
@@ -166,10 +200,14 @@ func readStatus(c net.Conn) int {
 	if err != nil {
 		return silence
 	}
-	// The status line alone: what else the answer mirrors may be as strange
-	// as the request.
+	return statusOf(buf[:n])
+}
+
+// statusOf reads the status line alone: what else an answer mirrors may be as
+// strange as the request.
+func statusOf(b []byte) int {
 	var status int
-	if _, err := fmt.Sscanf(string(buf[:n]), "SIP/2.0 %d ", &status); err != nil {
+	if _, err := fmt.Sscanf(string(b), "SIP/2.0 %d ", &status); err != nil {
 		return -2
 	}
 	return status

@@ -96,18 +96,7 @@ func (l *leg) request(method sipgo.RequestMethod) *sipgo.Request {
 		l.localCSeq++
 		cseq = l.localCSeq
 	}
-	target := *l.target.Clone()
-	target.Headers = nil
-	routes := l.routes
-	if len(routes) > 0 {
-		if _, first, _, err := sipwire.ParseNameAddr(routes[0]); err == nil && !loose(&first) {
-			// A strict router: it goes into the Request-URI, the target to
-			// the end of the route (RFC 3261 §12.2.1.1).
-			routes = append(slices.Clone(routes[1:]), "<"+sipwire.FormatURI(&target)+">")
-			target = first
-			target.Headers = nil
-		}
-	}
+	target, routes := sipwire.RouteTo(l.target, l.routes)
 	req := sipgo.NewRequest(method, target)
 	for _, r := range routes {
 		req.AppendHeader(sipgo.NewHeader("Route", r))
@@ -134,12 +123,6 @@ func (l *leg) request(method sipgo.RequestMethod) *sipgo.Request {
 		l.c.env.Decorate(req)
 	}
 	return req
-}
-
-// loose tells whether a route is a loose router's (RFC 3261 §19.1.1).
-func loose(route *sipgo.Uri) bool {
-	_, ok := sipwire.Param(route.UriParams, "lr")
-	return ok
 }
 
 // ack is the ACK of one 2xx.

@@ -17,6 +17,8 @@ import (
 	"log/slog"
 	mrand "math/rand/v2"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -142,10 +144,18 @@ func (e *Endpoint) Close() error {
 	<-e.stopped
 	err := e.Net.Close()
 	e.work.Wait()
+	// Nobody posts any more, and the loop does not read.
+	for _, m := range e.mail.take() {
+		if m.abort != nil {
+			m.abort()
+		}
+	}
 	return err
 }
 
-// Post hands a function to the loop and tells whether it will run.
+// Post hands a function to the loop, and waits while the mailbox is full. It
+// tells whether the loop was there to take it; where it ends before it gets
+// that far, the function does not run.
 func (e *Endpoint) Post(fn func(now time.Time)) bool {
 	return e.post(mail{fn: fn})
 }
@@ -173,7 +183,8 @@ func (e *Endpoint) deliver(ctx context.Context, m mail) error {
 }
 
 // Run runs a function in the loop and waits for it. The error is the
-// context's, or ErrClosed. After an error the function may still run.
+// context's, or ErrClosed. After the context's error the function may still
+// run. It must not be called in the loop, which would wait for itself.
 func (e *Endpoint) Run(ctx context.Context, fn func(now time.Time)) error {
 	done := make(chan struct{})
 	if err := e.deliver(ctx, mail{fn: func(now time.Time) { fn(now); close(done) }}); err != nil {
@@ -190,12 +201,12 @@ func (e *Endpoint) Run(ctx context.Context, fn func(now time.Time)) error {
 }
 
 // Go runs work outside the loop, then done in the loop with its outcome. It is
-// for what may block. done does not run once the endpoint has closed; abort,
-// if not nil, does then.
+// for what may block. If the endpoint closes before that, abort runs in place
+// of done, if it is not nil: one of the two does. In the loop.
 func (e *Endpoint) Go(work func(ctx context.Context), done func(now time.Time), abort func()) {
 	e.work.Go(func() {
 		work(e.ctx)
-		if !e.Post(done) && abort != nil {
+		if !e.post(mail{fn: done, abort: abort}) && abort != nil {
 			abort()
 		}
 	})
@@ -273,13 +284,31 @@ func receivedFrom(req *sipgo.Request, from netip.AddrPort) {
 	if via == nil {
 		return
 	}
-	addr := from.Addr().Unmap().String()
+	addr := from.Addr().Unmap()
 	if _, ok := via.Params.Get("rport"); ok {
-		via.Params.Add("rport", fmt.Sprint(from.Port()))
-		via.Params.Add("received", addr)
-	} else if via.Host != addr {
-		via.Params.Add("received", addr)
+		via.Params.Add("rport", strconv.Itoa(int(from.Port())))
+	} else if sentBy, err := netip.ParseAddr(strings.Trim(via.Host, "[]")); err == nil && sentBy.Unmap() == addr {
+		return
 	}
+	via.Params.Add("received", addr.String())
+}
+
+// back is where the response goes to a request that came over f. Over UDP it
+// is the port that the request came from only where its sender has asked for
+// that with rport; otherwise it is the port in his Via (RFC 3261 §18.2.2,
+// RFC 3581 §4).
+func back(f *transport.Flow, res *sipgo.Response) *transport.Flow {
+	via := res.Via()
+	if f.Reliable() || via == nil {
+		return f
+	}
+	if _, ok := via.Params.Get("rport"); ok {
+		return f
+	}
+	if via.Port == 0 {
+		return f.AtPort(5060)
+	}
+	return f.AtPort(uint16(via.Port))
 }
 
 // Sink of the transactions.
@@ -314,7 +343,11 @@ func (e *Endpoint) write(m sipgo.Message) []byte {
 	return e.wire
 }
 
-func (e *Endpoint) transmit(now time.Time, f transaction.Flow, m sipgo.Message) {
+func (e *Endpoint) transmit(now time.Time, on transaction.Flow, m sipgo.Message) {
+	f := on.(*transport.Flow)
+	if res, ok := m.(*sipgo.Response); ok {
+		f = back(f, res)
+	}
 	b := e.wire
 	if m != e.written {
 		b = e.write(m)
@@ -323,7 +356,7 @@ func (e *Endpoint) transmit(now time.Time, f transaction.Flow, m sipgo.Message) 
 	if f.Reliable() {
 		b = bytes.Clone(b) // it waits in the flow's queue
 	}
-	if err := f.(*transport.Flow).Send(b); err != nil {
+	if err := f.Send(b); err != nil {
 		// Not from here: the machine that sends is at work.
 		timer := &timerq.Timer{F: func(now time.Time) { e.Table.SendFailed(now, m, err) }}
 		e.Q.Set(timer, now)
@@ -359,8 +392,7 @@ func (r *receiver) Bad(f *transport.Flow, bad *sipwire.BadMessage) {
 		// Answered without state (RFC 3261 §8.2.7): nothing is kept for who
 		// cannot write.
 		receivedFrom(bad.Request, f.Remote())
-		res := sipwire.ResponseTo(bad.Request, bad.Status, bad.Reason, e.Tag())
-		(*sink)(e).Send(now, f, res)
+		(*sink)(e).Send(now, f, bad.Response(e.Tag()))
 	}})
 }
 

@@ -33,6 +33,8 @@ type mail struct {
 	msg  sipgo.Message
 	fn   func(now time.Time)
 	err  error
+
+	abort func() // in place of fn, if the loop has ended; nil: nothing
 }
 
 // mailbox is the queue in front of the loop: bounded, and no larger than what

@@ -188,9 +188,9 @@ func (u *user) Response(now time.Time, c *transaction.Client, r *sipgo.Response)
 	if o.client != nil && c != o.client {
 		return // an earlier attempt's retransmission
 	}
-	o.progress = o.progress || r.StatusCode > 100
 	switch {
 	case r.StatusCode < 200:
+		o.progress = o.progress || r.StatusCode > 100
 		o.OnResponse(now, r)
 		return
 	case o.done:
@@ -206,7 +206,7 @@ func (u *user) Response(now time.Time, c *transaction.Client, r *sipgo.Response)
 		}
 		o.repeat(now)
 		return
-	case r.StatusCode == 503 && o.again(now, &Unavailable{r}):
+	case r.StatusCode == 503 && !o.progress && o.routed && o.again(now, &Unavailable{r}):
 		return
 	}
 	if err := o.verify(r); err != nil {
@@ -252,7 +252,8 @@ func (u *user) Failed(now time.Time, c *transaction.Client, err error) {
 	if o.client != nil && c != o.client || o.done {
 		return
 	}
-	if !o.progress && o.again(now, err) {
+	// What belongs to a dialog stays on its flow, as long as that lives.
+	if !o.progress && (o.routed || o.Flow.Err() != nil) && o.again(now, err) {
 		return
 	}
 	o.fail(now, err)
@@ -276,7 +277,7 @@ func (o *Outgoing) repeat(now time.Time) {
 // again offers the request to the next server, if it may go elsewhere: with a
 // new branch, all else the same (RFC 3263 §4.3).
 func (o *Outgoing) again(now time.Time, err error) bool {
-	if !o.routed || o.cancelled || len(o.Tried) >= maxTries {
+	if o.Pinned || o.cancelled || len(o.Tried) >= maxTries {
 		return false
 	}
 	o.lastErr = err
@@ -289,8 +290,17 @@ func (o *Outgoing) again(now time.Time, err error) bool {
 
 // SendAck sends the ACK of a 2xx, which belongs to no transaction
 // (RFC 3261 §13.2.2.4), and leaves it ready to be sent again. It carries the
-// credentials of its INVITE (§22.1); invite may be nil. In the loop.
+// credentials of its INVITE (§22.1); invite may be nil. Where the flow has
+// ended, Handler.Route is asked for another. In the loop.
 func (e *Endpoint) SendAck(now time.Time, f *transport.Flow, ack *sipgo.Request, invite *Outgoing) {
+	if f.Err() != nil {
+		e.cfg.Handler.Route(now, &Outgoing{Req: ack}, func(now time.Time, f *transport.Flow, err error) {
+			if err == nil {
+				e.SendAck(now, f, ack, invite)
+			}
+		})
+		return
+	}
 	if ack.Via() == nil {
 		ack.PrependHeader(e.via(f))
 		if invite != nil {

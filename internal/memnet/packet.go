@@ -130,7 +130,8 @@ func (p *packetConn) send(b []byte, to netip.AddrPort) error {
 	}
 	path := n.path(p.host, host)
 	target := host.packet(to)
-	if target == nil || n.chance(path.Loss) || path.Drop != nil && path.Drop(from, to, b) {
+	dropped := path.Drop != nil && path.Drop(from, to, b)
+	if target == nil || n.chance(path.Loss) || dropped {
 		n.stats.Lost++
 		return nil
 	}

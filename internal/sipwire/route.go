@@ -17,7 +17,7 @@ func RouteTo(target sipgo.Uri, set []string) (sipgo.Uri, []string) {
 		return target, nil
 	}
 	_, first, _, err := ParseNameAddr(set[0])
-	if err != nil || first.UriParams.Has("lr") {
+	if _, loose := Param(first.UriParams, "lr"); err != nil || loose {
 		return target, set
 	}
 	routes := append(slices.Clone(set[1:]), "<"+FormatURI(&target)+">")

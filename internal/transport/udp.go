@@ -87,6 +87,15 @@ func (s *Socket) Addr() netip.AddrPort { return s.local }
 // forgotten after a while.
 func (s *Socket) Flow(remote netip.AddrPort) *Flow { return s.flow(remote, true) }
 
+// AtPort is the flow to another port of the same peer, over the same UDP
+// socket; of a connection it is the connection.
+func (f *Flow) AtPort(port uint16) *Flow {
+	if f.link != nil || port == f.remote.Port() {
+		return f
+	}
+	return f.sock.flow(netip.AddrPortFrom(f.remote.Addr(), port), false)
+}
+
 func (s *Socket) flow(remote netip.AddrPort, hold bool) *Flow {
 	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	now := time.Now()
