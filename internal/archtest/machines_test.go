@@ -55,6 +55,9 @@ func TestMachines(t *testing.T) {
 		})
 	}
 	for _, m := range machines {
+		if all[m] == nil {
+			t.Errorf("there is no package %s: was it renamed?", m)
+		}
 		visit(m, m)
 	}
 }
