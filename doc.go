@@ -7,6 +7,8 @@
 //     and its media (RFC 3264), for who brings media of his own.
 //   - [github.com/hoorn-phone/hoorn/sip/siptest]: a telephone exchange inside
 //     the process, for demos and for your tests.
+//   - [github.com/hoorn-phone/hoorn/sip/siptrace]: captures for Wireshark and
+//     sngrep of what a user agent said, decrypted.
 //   - [github.com/hoorn-phone/hoorn/media]: an engine for audio: RTP, SRTP,
 //     RTCP, jitter buffer, sources and sinks (RFC 3550, 3711, 4568, 4733).
 //   - [github.com/hoorn-phone/hoorn/media/codec]: what a codec is, for who
