@@ -111,6 +111,11 @@ func (ua *UA) tlsConfig(t locate.Target) *tls.Config {
 	return certcheck.Config(&tls.Config{RootCAs: c.RootCAs, Certificates: c.Certificates}, o)
 }
 
+// udpQueue is asked of the system for the datagrams that wait to be read. The
+// 200 KB that many give hold what 3,000 calls a second send in 20 ms; what is
+// lost beyond that is sent again after 500.
+const udpQueue = 4 << 20
+
 func (ua *UA) transportConfig() transport.Config {
 	n := ua.cfg.Network
 	var server *tls.Config
@@ -120,7 +125,7 @@ func (ua *UA) transportConfig() transport.Config {
 	cfg := transport.Config{
 		TLS:  server,
 		Dial: n.Dial, Listen: n.Listen, ListenPacket: n.ListenPacket,
-		Logger: ua.log,
+		Logger: ua.log, ReadBuffer: udpQueue,
 	}
 	if tap := ua.cfg.Tap; tap != nil {
 		cfg.Tap = func(e transport.Event) {
