@@ -115,14 +115,16 @@ type Call struct {
 	cseq      uint32         // of the INVITE before there is a dialog
 	finalSeen bool           // outgoing: the INVITE has its final response
 
-	server *transaction.Server // incoming: the INVITE until its final response
-	offer  []byte              // incoming: the offer in the INVITE
-	early  bool                // incoming: an answer was sent in a 183
-	alert  *alert              // incoming: the latest provisional response
-	accept *accepted           // a 2xx of ours that waits for its ACK
-	inward *transaction.Server // the peer's re-INVITE or UPDATE being answered
-	reoff  *reoffer            // our re-INVITE under way
-	queued []*reoffer
+	server   *transaction.Server // incoming: the INVITE until its final response
+	offer    []byte              // incoming: the offer in the INVITE
+	early    bool                // incoming: an answer was sent in a 183
+	alert    *alert              // incoming: the latest provisional response
+	offered  bool                // incoming: the offer went out in a reliable response
+	reliable *reliable           // incoming: what waits for a PRACK
+	accept   *accepted           // a 2xx of ours that waits for its ACK
+	inward   *transaction.Server // the peer's re-INVITE or UPDATE being answered
+	reoff    *reoffer            // our re-INVITE under way
+	queued   []*reoffer
 
 	media    offeranswer.Media // as the loop knows it
 	made     offeranswer.Media // as the operation under way sees it
@@ -215,6 +217,7 @@ func (c *Call) finish(now time.Time, end End) {
 	c.cancel()
 	c.alert.stop(c)
 	c.alert = nil
+	c.reliable.stop(c)
 	queued := c.queued
 	c.queued = nil
 	for _, r := range queued {

@@ -48,7 +48,7 @@ func (c *Call) drop(now time.Time, end End) {
 	}
 }
 
-// OnRequest takes a request within the call's dialogs: BYE, INVITE, UPDATE.
+// OnRequest takes a request within the call's dialogs: BYE, INVITE, UPDATE, PRACK.
 // Other methods are the caller's business, after Sequence.
 func (c *Call) OnRequest(now time.Time, s *transaction.Server) {
 	req := s.Request()
@@ -66,7 +66,9 @@ func (c *Call) OnRequest(now time.Time, s *transaction.Server) {
 		c.respond(now, s, c.response(s, sipgo.StatusOK, ""))
 		c.byeReceived(now, l, req)
 	case sipgo.INVITE, sipgo.UPDATE:
-		c.offered(now, l, s)
+		c.reofferReceived(now, l, s)
+	case sipgo.PRACK:
+		c.pracked(now, l, s)
 	default:
 		c.respond(now, s, c.response(s, sipgo.StatusMethodNotAllowed, ""))
 	}
@@ -112,8 +114,8 @@ func (c *Call) byeReceived(now time.Time, l *leg, bye *sipgo.Request) {
 	}
 }
 
-// offered takes a re-INVITE or an UPDATE.
-func (c *Call) offered(now time.Time, l *leg, s *transaction.Server) {
+// reofferReceived takes a re-INVITE or an UPDATE.
+func (c *Call) reofferReceived(now time.Time, l *leg, s *transaction.Server) {
 	req := s.Request()
 	invite := req.Method == sipgo.INVITE
 	sdp, err := SDP(req)

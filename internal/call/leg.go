@@ -27,6 +27,9 @@ type leg struct {
 	remoteCSeq          uint32
 	haveRemoteCSeq      bool
 
+	rseq    uint32 // of the latest reliable provisional response
+	settled bool   // its offer was answered in a PRACK
+
 	confirmed bool
 	over      bool // ended by our BYE
 	first     *ack // of the 2xx of the initial INVITE

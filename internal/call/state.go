@@ -97,13 +97,14 @@ type Reason = sipwire.Reason
 
 // Errors of the machine.
 var (
-	ErrState  = errors.New("not possible in this state of the call")
-	ErrEnded  = errors.New("the call has ended")
-	ErrBusy   = errors.New("too many offers wait already")
-	ErrNoAck  = errors.New("no ACK came for our answer")
-	ErrAnswer = errors.New("the peer accepted without a session description")
-	ErrOffer  = errors.New("the peer sent no session description in its ACK")
-	ErrMedia  = errors.New("media failed")
+	ErrState   = errors.New("not possible in this state of the call")
+	ErrEnded   = errors.New("the call has ended")
+	ErrBusy    = errors.New("too many offers wait already")
+	ErrNoPrack = errors.New("no PRACK came for a reliable response of ours")
+	ErrNoAck   = errors.New("no ACK came for our answer")
+	ErrAnswer  = errors.New("the peer accepted without a session description")
+	ErrOffer   = errors.New("the peer sent no session description in its ACK")
+	ErrMedia   = errors.New("media failed")
 )
 
 // StatusError is a final response that refused something.

@@ -149,8 +149,19 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 			l.refresh(r)
 		}
 	}
+	var rseq uint32
+	if l != nil {
+		var ok bool
+		if rseq, ok = l.numbered(r); !ok {
+			return
+		}
+	}
 	c.setState(now, Ringing)
 	c.env.Event(now, c, Event{Kind: Progress, Status: r.StatusCode, Reason: r.Reason})
+	if rseq != 0 {
+		l.acknowledgeReliably(now, r, rseq)
+		return
+	}
 	if l == nil || len(c.mediaOps) >= maxOps {
 		return
 	}
@@ -189,7 +200,7 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 	l.recordRoute(r, true) // RFC 3261 §13.2.2.4: computed anew from the 2xx
 	l.first = l.owe(c.client, cseq)
 	wanted := c.active == nil && c.ending == nil && c.state != Ended
-	if late := c.invite.Body() == nil; !late || !wanted {
+	if late := c.invite.Body() == nil && !l.settled; !late || !wanted {
 		l.acknowledge(now, nil)
 	}
 
@@ -241,6 +252,10 @@ func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 	sdp, err := SDP(r)
 	if l.owed != nil {
 		c.answerLate(now, l, sdp, err, established)
+		return
+	}
+	if l.settled {
+		established(now, nil) // in the PRACK
 		return
 	}
 	if err == nil && sdp == nil && l.lastSDP != "" {

@@ -56,6 +56,10 @@ func (c *Call) Ring(now time.Time, status int, reason string, headers ...sipgo.H
 	for _, h := range headers {
 		r.AppendHeader(h)
 	}
+	if c.reliably(false) {
+		c.sayReliably(now, r)
+		return nil
+	}
 	c.say(now, r)
 	return nil
 }
@@ -111,7 +115,11 @@ func (c *Call) Progress(now time.Time, o offeranswer.Options, done func(now time
 			r := c.response(c.server, sipgo.StatusSessionInProgress, "")
 			c.dialogHeaders(r)
 			setSDP(r, sdp)
-			c.say(now, r)
+			if c.reliably(true) {
+				c.sayReliably(now, r)
+			} else {
+				c.say(now, r)
+			}
 		}
 		p.tell(now, c, nil)
 	})
@@ -126,12 +134,18 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 	}
 	s, l, p := c.server, c.active, c.promise(done)
 	c.setState(now, Answering)
-	ready := func(now time.Time, sdp []byte, err error) {
+	var ready func(now time.Time, sdp []byte, err error)
+	ready = func(now time.Time, sdp []byte, err error) {
 		if err != nil {
 			p.tell(now, c, err)
 			c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})
 			return
 		}
+		if c.reliable.promised() {
+			c.reliable.then = append(c.reliable.then, func(now time.Time) { ready(now, sdp, nil) })
+			return
+		}
+		c.reliable.stop(c)
 		c.server = nil
 		c.alert.stop(c)
 		c.alert = nil
@@ -141,7 +155,7 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 			setSDP(r, sdp)
 		}
 		l.confirmed = true
-		c.send2xx(now, l, s, r, c.offer == nil)
+		c.send2xx(now, l, s, r, c.offer == nil && !c.offered)
 		p.tell(now, c, nil)
 	}
 	switch {
@@ -156,6 +170,9 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 		})
 	case c.offer != nil:
 		c.makeAnswer(now, l, c.offer, o, ready)
+	case c.offered:
+		// Offer and answer went with a reliable response and its PRACK.
+		c.do(now, func(context.Context) {}, func(now time.Time) { ready(now, nil, nil) })
 	default:
 		c.makeOffer(now, l, o, ready)
 	}

@@ -308,6 +308,7 @@ type fakeMedia struct {
 	offers int
 	closed bool
 	refuse map[string]error // by operation
+	late   bool             // makes no first offer: the INVITE goes without
 }
 
 type fakeLeg struct {
@@ -323,6 +324,9 @@ func (m *fakeMedia) note(format string, args ...any) error {
 }
 
 func (m *fakeMedia) Offer(context.Context, offeranswer.Options) ([]byte, error) {
+	if m.late {
+		return nil, m.note("offer")
+	}
 	m.offers++
 	return fmt.Appendf(nil, "%s offers %d", m.name, m.offers), m.note("offer")
 }

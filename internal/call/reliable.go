@@ -1,0 +1,261 @@
+package call
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
+)
+
+// Reliable provisional responses (RFC 3262).
+//
+// As caller we acknowledge them, one after the other, with PRACK. As callee
+// we send them to who requires it, and to who supports it where they carry a
+// session description: a promise that got lost is early media unheard.
+
+// option100rel is the option tag of RFC 3262.
+const option100rel = "100rel"
+
+// numbered takes a reliable provisional response and tells whether it counts:
+// "if the value of the RSeq is not one higher than the value of the sequence
+// number, the response MUST NOT be acknowledged with a PRACK request, and MUST
+// NOT be processed further by the UAC" (RFC 3262 §4). So retransmissions fall
+// away. A response that is not reliable always counts.
+func (l *leg) numbered(r *sipgo.Response) (rseq uint32, ok bool) {
+	if !sipwire.HasToken(r, "Require", option100rel) {
+		return 0, true
+	}
+	n, err := strconv.ParseUint(sipwire.Header(r, "RSeq"), 10, 32)
+	if err != nil || n == 0 || l.rseq != 0 && uint32(n) != l.rseq+1 {
+		return 0, false
+	}
+	l.rseq = uint32(n)
+	return l.rseq, true
+}
+
+// acknowledgeReliably answers a reliable provisional response with PRACK, and
+// takes its session description: an answer counts like that of a 2xx; an
+// offer, where the INVITE had none, is answered in the PRACK (RFC 3262 §5).
+func (l *leg) acknowledgeReliably(now time.Time, r *sipgo.Response, rseq uint32) {
+	c := l.c
+	rack := fmt.Sprintf("%d %d INVITE", rseq, c.cseq)
+	if cseq := r.CSeq(); cseq != nil {
+		rack = fmt.Sprintf("%d %d INVITE", rseq, cseq.SeqNo)
+	}
+	send := func(now time.Time, sdp []byte) {
+		if c.state == Ended || l.over {
+			return
+		}
+		req := l.request(sipgo.PRACK)
+		req.AppendHeader(sipgo.NewHeader("RAck", rack))
+		if sdp != nil {
+			setSDP(req, sdp)
+		}
+		c.env.Request(now, l.flow, req, prackHandler{l})
+	}
+	sdp, err := SDP(r)
+	switch {
+	case err != nil || sdp == nil || string(sdp) == l.lastSDP:
+		send(now, nil)
+	case c.invite.Body() != nil:
+		l.lastSDP = string(sdp)
+		send(now, nil)
+		l.setAnswer(now, sdp, false, func(time.Time, error) {})
+	case !l.settled:
+		l.settled = true
+		c.makeAnswer(now, l, sdp, offeranswer.Options{}, func(now time.Time, answer []byte, err error) {
+			send(now, answer) // without one if media refuse: the callee learns of it in our BYE
+			if err != nil {
+				c.giveUp(now, End{By: Network, Err: err})
+			}
+		})
+	default:
+		send(now, nil)
+	}
+}
+
+// prackHandler takes the answer to a PRACK, of which nothing depends: the
+// INVITE goes on.
+type prackHandler struct{ l *leg }
+
+func (prackHandler) Response(time.Time, transaction.Flow, *sipgo.Response) {}
+func (prackHandler) Failed(time.Time, error)                               {}
+func (h prackHandler) NextCSeq() uint32                                    { h.l.localCSeq++; return h.l.localCSeq }
+
+// reliable are the provisional responses of ours that a PRACK has to answer.
+// One is out; the others wait for their turn, since a second must not be sent
+// before the first is acknowledged (RFC 3262 §3).
+type reliable struct {
+	rseq     uint32
+	queue    []*sipgo.Response
+	interval time.Duration
+	deadline time.Time
+	timer    timerq.Timer
+	offering bool // the one that is out carries our offer
+	then     []func(now time.Time)
+}
+
+// reliably tells whether a provisional response is to be sent reliably.
+func (c *Call) reliably(sdp bool) bool {
+	return sipwire.HasToken(c.invite, "Require", option100rel) ||
+		sdp && sipwire.HasToken(c.invite, "Supported", option100rel)
+}
+
+// sayReliably sends a provisional response until a PRACK comes for it.
+func (c *Call) sayReliably(now time.Time, r *sipgo.Response) {
+	p := c.reliable
+	if p == nil {
+		p = &reliable{rseq: uint32(c.env.Float() * (1 << 30))}
+		p.timer.F = c.repeatReliably
+		c.reliable = p
+	}
+	if c.offer == nil && !c.offered {
+		// "If the INVITE request did not contain an offer, the UAS MUST
+		// [...] send an offer" in the first reliable response (RFC 3262 §5).
+		c.offered = true
+		c.makeOffer(now, c.active, offeranswer.Options{}, func(now time.Time, sdp []byte, err error) {
+			switch {
+			case c.server == nil:
+			case err != nil:
+				c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})
+			default:
+				setSDP(r, sdp)
+				p.offering = true
+				c.enqueueReliably(now, r)
+			}
+		})
+		return
+	}
+	c.enqueueReliably(now, r)
+}
+
+func (c *Call) enqueueReliably(now time.Time, r *sipgo.Response) {
+	p := c.reliable
+	if len(p.queue) >= maxPending {
+		return // the peer does not keep up, and a provisional is no promise
+	}
+	p.queue = append(p.queue, r)
+	if len(p.queue) == 1 {
+		c.sendReliably(now)
+	}
+}
+
+func (c *Call) sendReliably(now time.Time) {
+	p := c.reliable
+	p.rseq++
+	r := p.queue[0]
+	r.AppendHeader(sipgo.NewHeader("Require", option100rel))
+	r.AppendHeader(sipgo.NewHeader("RSeq", strconv.FormatUint(uint64(p.rseq), 10)))
+	p.interval, p.deadline = c.timers.T1, now.Add(64*c.timers.T1)
+	c.say(now, r)
+	c.env.Timers().Set(&p.timer, now.Add(p.interval))
+}
+
+// repeatReliably: "starts at T1 seconds and doubles for each retransmission",
+// and "if a reliable provisional response is retransmitted for 64*T1 seconds
+// without reception of a corresponding PRACK, the UAS SHOULD reject the
+// original request with a 5xx response" (RFC 3262 §3).
+func (c *Call) repeatReliably(now time.Time) {
+	p := c.reliable
+	if c.server == nil || len(p.queue) == 0 {
+		return
+	}
+	if !now.Before(p.deadline) {
+		c.refuse(now, sipgo.StatusGatewayTimeout, "", End{By: Network, Err: ErrNoPrack})
+		return
+	}
+	c.server.Respond(now, p.queue[0])
+	p.interval *= 2
+	at := now.Add(p.interval)
+	if at.After(p.deadline) {
+		at = p.deadline
+	}
+	c.env.Timers().Set(&p.timer, at)
+}
+
+func (p *reliable) stop(c *Call) {
+	if p != nil {
+		c.env.Timers().Stop(&p.timer)
+	}
+}
+
+// promised tells whether a description of ours waits for its PRACK: "the UAS
+// MUST NOT send a 2xx before" (RFC 3262 §3).
+func (p *reliable) promised() bool {
+	return p != nil && len(p.queue) > 0 && len(p.queue[0].Body()) > 0
+}
+
+// pracked takes a PRACK. One for nothing gets 481 (RFC 3262 §3).
+func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
+	p, req := c.reliable, s.Request()
+	f := strings.Fields(sipwire.Header(req, "RAck"))
+	cseq := c.invite.CSeq()
+	if p == nil || len(p.queue) == 0 || l != c.active || len(f) != 3 || cseq == nil ||
+		f[0] != strconv.FormatUint(uint64(p.rseq), 10) || f[1] != strconv.FormatUint(uint64(cseq.SeqNo), 10) || f[2] != "INVITE" {
+		c.respond(now, s, c.response(s, sipgo.StatusCallTransactionDoesNotExists, ""))
+		return
+	}
+	sdp, err := SDP(req)
+	if err != nil {
+		c.respond(now, s, c.response(s, StatusOf(err), ""))
+		return
+	}
+	p.stop(c)
+	p.queue = p.queue[1:]
+	offering := p.offering
+	p.offering = false
+	goOn := func(now time.Time) {
+		if c.server == nil {
+			return
+		}
+		if len(p.queue) > 0 {
+			c.sendReliably(now)
+		}
+		if !p.promised() {
+			then := p.then
+			p.then = nil
+			for _, fn := range then {
+				fn(now)
+			}
+		}
+	}
+	switch {
+	case offering:
+		// The answer to our offer.
+		c.respond(now, s, c.response(s, sipgo.StatusOK, ""))
+		if sdp == nil {
+			c.refuse(now, sipgo.StatusBadRequest, "", End{By: Network, Err: ErrOffer})
+			return
+		}
+		l.setAnswer(now, sdp, false, func(now time.Time, err error) {
+			if err != nil && c.server != nil {
+				c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})
+				return
+			}
+			goOn(now)
+		})
+	case sdp != nil:
+		// A new offer, where our answer was in the response (RFC 3262 §5).
+		c.makeAnswer(now, l, sdp, offeranswer.Options{}, func(now time.Time, answer []byte, err error) {
+			r := c.response(s, sipgo.StatusOK, "")
+			if err != nil {
+				r = c.response(s, StatusOf(err), "")
+			} else {
+				l.lastSDP = string(answer)
+				setSDP(r, answer)
+			}
+			c.respond(now, s, r)
+			goOn(now)
+		})
+	default:
+		c.respond(now, s, c.response(s, sipgo.StatusOK, ""))
+		goOn(now)
+	}
+}
