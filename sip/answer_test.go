@@ -41,16 +41,16 @@ func TestAnswers(t *testing.T) {
 		_, c := registered(t, s, s.config(), 3600)
 		for _, m := range []string{"MESSAGE", "SUBSCRIBE", "FOO"} {
 			c.ask(m, "x-"+m, "b"+m, 1, "", "")
-			if r := c.response(405); sipwire.Header(r, "Allow") != "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE" || sipwire.ToTag(r) == "" {
+			if r := c.response(405); sipwire.Header(r, "Allow") != "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE" || sipwire.ToTag(r) == "" {
 				t.Errorf("answer %v", r)
 			}
 		}
 	})
 	bubble(t, "§8.2.2.3: an unknown extension gets 420 with Unsupported", func(t *testing.T, s *server) {
 		_, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody, "Require: 100rel, outbound, nothingSupportsThis")
+		c.ask("INVITE", "x", "b", 1, "", sdpBody, "Require: 100rel, outbound, precondition, nothingSupportsThis")
 		r := c.response(420)
-		if u := sipwire.Header(r, "Unsupported"); u != "100rel, nothingSupportsThis" {
+		if u := sipwire.Header(r, "Unsupported"); u != "precondition, nothingSupportsThis" {
 			t.Errorf("Unsupported: %s", u)
 		}
 	})

@@ -19,12 +19,12 @@ import (
 type handler UA
 
 // methods are those that a UA understands; all else gets 405.
-var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE"}
+var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE"}
 
 // extensions are the option tags that a UA understands (RFC 3261 §19.2).
 // outbound and gruu concern how a request is routed to us, path the registrar: nothing
 // is asked of us that we do not do.
-var extensions = []string{"outbound", "gruu", "path"}
+var extensions = []string{"100rel", "outbound", "gruu", "path"}
 
 // Request takes a new request (RFC 3261 §8.2).
 func (h *handler) Request(now time.Time, s *transaction.Server) {

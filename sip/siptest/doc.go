@@ -27,12 +27,12 @@
 // Call-Info with an appearance-index, X-BroadWorks-Correlation-Info, an empty
 // Supported, a shortened registration. It says what it can do and no more:
 //
-//   - Supported: timer. It answers Session-Expires with refresher=uac unless
+//   - Supported: 100rel,timer. It answers Session-Expires with refresher=uac unless
 //     asked otherwise, watches the refreshes of the peer, and refreshes itself
 //     where it is to (RFC 4028).
-//   - No 100rel: it sends no reliable provisional responses and asks for none.
-//     A request that requires them gets 420, and PRACK 405.
-//   - Methods are INVITE, ACK, CANCEL, BYE, UPDATE, OPTIONS and REGISTER;
+//     Reliable provisional responses go to who requires them, and early media
+//     to who supports them (RFC 3262).
+//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS and REGISTER;
 //     others get 405 with Allow.
 //
 // # Several devices

@@ -20,10 +20,10 @@ import (
 type handler life
 
 // methods are those that the lab understands; all else gets 405.
-var methods = []string{"ACK", "BYE", "CANCEL", "INVITE", "OPTIONS", "REGISTER", "UPDATE"}
+var methods = []string{"ACK", "BYE", "CANCEL", "INVITE", "OPTIONS", "PRACK", "REGISTER", "UPDATE"}
 
 // extensions are the option tags that may be required of the lab.
-var extensions = []string{"gruu", "outbound", "path", "timer"}
+var extensions = []string{"100rel", "gruu", "outbound", "path", "timer"}
 
 // accept are the bodies that it reads.
 const accept = "application/sdp,multipart/mixed"
@@ -175,7 +175,7 @@ func (h *handler) STUN(time.Time, *transport.Flow, [12]byte, netip.AddrPort, err
 
 var (
 	allow     = strings.Join(methods, ",")
-	supported = "timer"
+	supported = "100rel,timer"
 )
 
 // decorate says in a message what the lab can do, in the manner of BroadWorks:

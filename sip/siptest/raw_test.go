@@ -175,11 +175,11 @@ func TestAnswers(t *testing.T) {
 		headers []string
 		has     string // in the response
 	}{
-		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INVITE,OPTIONS,REGISTER,UPDATE"},
+		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INVITE,OPTIONS,PRACK,REGISTER,UPDATE"},
 		{"INVITE sip:bob@pbx.example", 401, nil, "WWW-Authenticate: Digest"},
 		{"SUBSCRIBE sip:bob@pbx.example", 405, nil, "Allow: "},
-		{"PRACK sip:bob@pbx.example", 405, nil, ""},
-		{"INVITE sip:bob@pbx.example", 420, []string{"Require: 100rel"}, "Unsupported: 100rel"},
+		{"PRACK sip:bob@pbx.example", 481, []string{"To: <sip:bob@pbx.example>;tag=x"}, ""},
+		{"INVITE sip:bob@pbx.example", 420, []string{"Require: 100rel, precondition"}, "Unsupported: precondition"},
 		{"INVITE sip:bob@pbx.example", 483, []string{"Max-Forwards: 0"}, ""},
 		{"INVITE mailto:bob@pbx.example", 416, nil, ""},
 		{"INVITE sip:9001@pbx.example", 422, []string{"Supported: timer", "Session-Expires: 60"}, "Min-SE: 90"},
