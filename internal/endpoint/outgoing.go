@@ -200,7 +200,11 @@ func (u *user) Response(now time.Time, c *transaction.Client, r *sipgo.Response)
 		return
 	case (r.StatusCode == 401 || r.StatusCode == 407) && o.e.cfg.Digest != nil && o.NextCSeq != nil:
 		www, proxy := challenges(r, "WWW-Authenticate"), challenges(r, "Proxy-Authenticate")
-		if err := o.e.cfg.Digest.Challenge(&o.attempt, www, proxy); err != nil {
+		err := o.e.cfg.Digest.Challenge(&o.attempt, www, proxy)
+		if errors.Is(err, digest.ErrNoChallenge) {
+			break // a refusal like any other
+		}
+		if err != nil {
 			o.fail(now, err)
 			return
 		}
