@@ -202,12 +202,18 @@ func (ua *UA) route(now time.Time, o *endpoint.Outgoing, ready func(now time.Tim
 		q.Transport = locate.Transport(ua.acct.transport)
 	}
 	q.Secure = q.Secure || ua.acct.secure
-	q.Supported = []locate.Transport{locate.UDP, locate.TCP, locate.TLS, locate.WS, locate.WSS}
-	key := string(q.Transport) + " " + q.Host + " " + fmt.Sprint(q.Port, q.Secure)
-	if f := ua.direct[key]; f != nil && f.Err() == nil && !tried(o, f) {
+	to := hop{string(q.Transport), q.Host, q.Port, q.Secure}
+	if f := ua.direct[to]; f != nil && f.Err() == nil && !tried(o, f) {
 		ready(now, f, nil)
 		return
 	}
+	q.Supported = []locate.Transport{locate.UDP, locate.TCP, locate.TLS, locate.WS, locate.WSS}
+	ua.search(q, to, o, ready)
+}
+
+// search asks DNS for servers and connects to one that the request has not
+// tried.
+func (ua *UA) search(q locate.Query, to hop, o *endpoint.Outgoing, ready func(now time.Time, f *transport.Flow, err error)) {
 	finder := locate.Finder{Resolver: ua.res}
 	var targets []locate.Target
 	var f *transport.Flow
@@ -235,7 +241,7 @@ func (ua *UA) route(now time.Time, o *endpoint.Outgoing, ready func(now time.Tim
 			f, _, err = ua.connect(ctx, targets)
 		}, func(now time.Time) {
 			if err == nil {
-				ua.remember(key, f)
+				ua.remember(to, f)
 			}
 			ready(now, f, err)
 		}, nil)
@@ -246,8 +252,8 @@ func (ua *UA) route(now time.Time, o *endpoint.Outgoing, ready func(now time.Tim
 // is remembered for as long as a server that failed is set aside.
 func (ua *UA) widen(now time.Time, f *transport.Flow, ready func(now time.Time, wide *transport.Flow, err error)) {
 	target := locate.Target{Transport: locate.TCP, Addr: f.Remote(), Host: f.Remote().Addr().String(), Domain: ua.acct.domain()}
-	key := "tcp " + target.Addr.String()
-	if wide := ua.direct[key]; wide != nil && wide.Err() == nil {
+	to := hop{transport: "widened", host: target.Host, port: target.Addr.Port()}
+	if wide := ua.direct[to]; wide != nil && wide.Err() == nil {
 		ready(now, wide, nil)
 		return
 	}
@@ -266,16 +272,23 @@ func (ua *UA) widen(now time.Time, f *transport.Flow, ready func(now time.Time, 
 		if err != nil {
 			ua.aside.Fail(now, target, 10*time.Minute)
 		} else {
-			ua.remember(key, wide)
+			ua.remember(to, wide)
 		}
 		ready(now, wide, err)
 	}, nil)
 }
 
+// hop is where a flow of a direct account leads.
+type hop struct {
+	transport, host string
+	port            uint16
+	secure          bool
+}
+
 // maxDirect bounds the flows that a direct account remembers.
 const maxDirect = 4096
 
-func (ua *UA) remember(key string, f *transport.Flow) {
+func (ua *UA) remember(to hop, f *transport.Flow) {
 	if len(ua.direct) >= maxDirect {
 		for _, old := range ua.direct {
 			if !old.Reliable() {
@@ -284,7 +297,8 @@ func (ua *UA) remember(key string, f *transport.Flow) {
 		}
 		clear(ua.direct)
 	}
-	ua.direct[key] = f
+	to.transport, to.host = strings.Clone(to.transport), strings.Clone(to.host) // parts of whole messages
+	ua.direct[to] = f
 }
 
 func tried(o *endpoint.Outgoing, f *transport.Flow) bool {

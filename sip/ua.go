@@ -43,7 +43,7 @@ type UA struct {
 	flows    []*accountFlow
 	reg      *Registration
 	aside    locate.Aside
-	direct   map[string]*transport.Flow
+	direct   map[hop]*transport.Flow
 	leaving  []func(now time.Time) // called when the bindings are gone
 	draining bool                  // no new calls
 	idle     []chan struct{}       // closed when the last call has gone
@@ -86,7 +86,7 @@ func New(cfg *Config) (*UA, error) {
 		incoming: make(chan *Call, c.AcceptQueue),
 		closed:   make(chan struct{}),
 		calls:    make(map[callKey]*Call),
-		direct:   make(map[string]*transport.Flow),
+		direct:   make(map[hop]*transport.Flow),
 	}
 	if ua.res, err = newResolver(c.Network.Resolver); err != nil {
 		return nil, err
