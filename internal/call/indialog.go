@@ -136,6 +136,9 @@ func (c *Call) reofferReceived(now time.Time, l *leg, s *transaction.Server) {
 		return
 	}
 	l.refresh(req)
+	if sdp != nil && !l.confirmed {
+		l.settled = true
+	}
 	if !invite && sdp == nil {
 		c.accept2xx(now, l, s, nil, false)
 		return
@@ -181,15 +184,16 @@ func (c *Call) reofferReceived(now time.Time, l *leg, s *transaction.Server) {
 func (c *Call) untimely(l *leg, method sipgo.RequestMethod, offer bool) int {
 	exchange := method == sipgo.INVITE || offer // otherwise it only refreshes
 	switch {
-	case l != c.active || !l.confirmed:
-		if exchange && c.out {
-			return sipgo.StatusRequestPending
-		}
-		if exchange {
-			return sipgo.StatusInternalServerError
-		}
 	case c.inward != nil:
 		if exchange || c.inward.Request().Method == method {
+			return sipgo.StatusInternalServerError
+		}
+	case l != c.active || !l.confirmed:
+		switch {
+		case !exchange, l.exchanged && method == sipgo.UPDATE: // RFC 3311 §5.1
+		case c.out:
+			return sipgo.StatusRequestPending
+		default:
 			return sipgo.StatusInternalServerError
 		}
 	case c.accept != nil && c.accept.offered, c.reoff != nil && c.reoff.active():

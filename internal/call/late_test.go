@@ -92,7 +92,8 @@ func TestOfferlessEnds(t *testing.T) {
 		w.run(50 * time.Millisecond)
 		bob.incoming[0].Answer(w.now, none, func(time.Time, error) {})
 		w.over(alice, bob)
-		w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob 200 BYE")
+		// Bob misses his answer and ends the call too.
+		w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob BYE", "bob 200 BYE", "alice 200 BYE")
 		if a.End().Err != errNo {
 			t.Errorf("end %+v", a.End())
 		}

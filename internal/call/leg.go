@@ -27,8 +27,9 @@ type leg struct {
 	remoteCSeq          uint32
 	haveRemoteCSeq      bool
 
-	rseq    uint32 // of the latest reliable provisional response
-	settled bool   // its offer was answered in a PRACK
+	rseq      uint32 // of the latest reliable provisional response
+	exchanged bool   // offer and answer went reliably before the 2xx: others may follow (RFC 3311 §5.1)
+	settled   bool   // ... and a description in the 2xx has no meaning any more
 
 	confirmed bool
 	over      bool // ended by our BYE

@@ -62,14 +62,14 @@ func (l *leg) acknowledgeReliably(now time.Time, r *sipgo.Response, rseq uint32)
 	}
 	sdp, err := SDP(r)
 	switch {
-	case err != nil || sdp == nil || string(sdp) == l.lastSDP:
+	case err != nil || sdp == nil || len(c.mediaOps) >= maxOps || l.exchanged && string(sdp) == l.lastSDP:
 		send(now, nil)
-	case c.invite.Body() != nil:
-		l.lastSDP = string(sdp)
+	case c.invite.Body() != nil && !l.settled:
+		l.lastSDP, l.exchanged = string(sdp), true
 		send(now, nil)
 		l.setAnswer(now, sdp, false, func(time.Time, error) {})
 	case !l.settled:
-		l.settled = true
+		l.settled, l.exchanged = true, true
 		c.makeAnswer(now, l, sdp, offeranswer.Options{}, func(now time.Time, answer []byte, err error) {
 			send(now, answer) // without one if media refuse: the callee learns of it in our BYE
 			if err != nil {
@@ -208,6 +208,7 @@ func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 		return
 	}
 	p.stop(c)
+	promised := len(p.queue[0].Body()) > 0
 	p.queue = p.queue[1:]
 	offering := p.offering
 	p.offering = false
@@ -239,22 +240,28 @@ func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 				c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})
 				return
 			}
+			l.exchanged = true
 			goOn(now)
 		})
+	case sdp != nil && !promised && !l.exchanged:
+		// The caller's first offer has no answer yet (RFC 3262 §5).
+		c.respond(now, s, c.response(s, sipgo.StatusNotAcceptableHere, ""))
+		goOn(now)
 	case sdp != nil:
 		// A new offer, where our answer was in the response (RFC 3262 §5).
+		l.exchanged = true
 		c.makeAnswer(now, l, sdp, offeranswer.Options{}, func(now time.Time, answer []byte, err error) {
 			r := c.response(s, sipgo.StatusOK, "")
 			if err != nil {
 				r = c.response(s, StatusOf(err), "")
 			} else {
-				l.lastSDP = string(answer)
 				setSDP(r, answer)
 			}
 			c.respond(now, s, r)
 			goOn(now)
 		})
 	default:
+		l.exchanged = l.exchanged || promised
 		c.respond(now, s, c.response(s, sipgo.StatusOK, ""))
 		goOn(now)
 	}

@@ -15,12 +15,7 @@ import (
 // calling100rel is a call whose INVITE says this of 100rel: "Require" or "Supported".
 func calling100rel(t *testing.T, w *world, alice, bob *party, how string) (a, b *Call) {
 	t.Helper()
-	var to, from sipgo.Uri
-	_ = sipgo.ParseUri("sip:bob@example.com", &to)
-	_ = sipgo.ParseUri("sip:alice@example.com", &from)
-	a = New(partyEnv{alice}, Timers{}, Start{To: to, From: from, Headers: []sipgo.Header{sipgo.NewHeader(how, "100rel")}})
-	alice.calls[a.LocalTag()] = a
-	a.Dial(w.now, none)
+	a = alice.callSaying(how)
 	w.run(50 * time.Millisecond)
 	if len(bob.incoming) != 1 {
 		t.Fatal("no incoming call")
@@ -210,6 +205,185 @@ func TestStrayPrack(t *testing.T) {
 	alice.Send(w.now, &flow{p: alice}, req)
 	w.run(50 * time.Millisecond)
 	w.check("alice PRACK", "bob 481 PRACK")
+	a.Hangup(w.now)
+	w.over(alice, bob)
+}
+
+// A provisional response that waits for its turn does not take an answered call
+// back to ringing.
+func TestAnswerWithProvisionalsWaiting(t *testing.T) {
+	w, alice, bob := newWorld(t, true)
+	a, b := calling100rel(t, w, alice, bob, "Require")
+	b.Ring(w.now, 180, "")
+	b.Progress(w.now, none, func(time.Time, error) {})
+	b.Ring(w.now, 182, "")
+	w.run(0)
+	b.Answer(w.now, none, func(time.Time, error) {})
+	w.run(time.Second)
+	if a.State() != Established || b.State() != Established {
+		t.Errorf("states %v, %v; wire %q", a.State(), b.State(), w.wire)
+	}
+	a.Hangup(w.now)
+	w.over(alice, bob)
+}
+
+// RFC 3311 §5.1: once offer and answer went reliably, either side may make an
+// offer in an UPDATE before the call is answered. What the 2xx says then, if
+// anything, is the past.
+func TestEarlyUpdate_RFC3311_5_1(t *testing.T) {
+	for _, caller := range []bool{true, false} {
+		w, alice, bob := newWorld(t, true)
+		a, b := calling100rel(t, w, alice, bob, "Require")
+		b.Progress(w.now, none, func(time.Time, error) {})
+		w.run(100 * time.Millisecond)
+		w.wire, alice.media.log, bob.media.log = nil, nil, nil
+		from, to, l := alice, bob, a.legs[0]
+		if !caller {
+			from, to, l = bob, alice, b.active
+		}
+		from.send(l, sipgo.UPDATE, "changed")
+		w.run(100 * time.Millisecond)
+		w.check(from.name+" UPDATE", to.name+" 200 UPDATE")
+		if want := []string{"answer changed", "commit"}; !slices.Equal(to.media.log, want) {
+			t.Errorf("media of %s: %q, want %q", to.name, to.media.log, want)
+		}
+		alice.media.log = nil
+		b.Answer(w.now, none, func(time.Time, error) {})
+		w.run(100 * time.Millisecond)
+		if a.State() != Established || b.State() != Established {
+			t.Errorf("%v, %v", a.State(), b.State())
+		}
+		if !caller && len(alice.media.log) != 0 {
+			t.Errorf("the 2xx changed alice's media: %q", alice.media.log)
+		}
+		a.Hangup(w.now)
+		w.over(alice, bob)
+	}
+}
+
+// RFC 3262 §5: offers in PRACK. One after our answer is answered; one while the
+// first has no answer is not acceptable; one that cannot be read is refused.
+func TestOfferInPrack_RFC3262_5(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		early  bool // our answer was in the response
+		refuse bool
+		body   string
+		ct     string
+		want   []string
+	}{
+		{"after our answer", true, false, "new", "application/sdp", []string{`200 bob answers "new"`}},
+		{"that media refuse", true, true, "new", "application/sdp", []string{"488 "}},
+		{"too early", false, false, "new", "application/sdp", []string{"488 "}},
+		{"of another type", true, false, "new", "text/plain", []string{"415 "}},
+	} {
+		w, alice, bob := newWorld(t, true)
+		var got []string
+		var l *leg
+		alice.script = func(now time.Time, m sipgo.Message) {
+			r, ok := m.(*sipgo.Response)
+			if !ok {
+				return
+			}
+			switch {
+			case r.CSeq().MethodName == sipgo.PRACK:
+				got = append(got, fmt.Sprint(r.StatusCode, " ", string(r.Body())))
+			case sipwire.Header(r, "RSeq") != "" && l == nil:
+				c := &Call{env: partyEnv{alice}, id: "raw", localTag: "rawtag"}
+				l = &leg{c: c, remoteTag: sipwire.ToTag(r), localCSeq: r.CSeq().SeqNo}
+				l.localURI, l.remoteURI, l.target = r.From().Address, r.To().Address, r.Contact().Address
+				req := l.request(sipgo.PRACK)
+				req.AppendHeader(sipgo.NewHeader("RAck", fmt.Sprint(sipwire.Header(r, "RSeq"), " ", r.CSeq().SeqNo, " INVITE")))
+				setSDP(req, []byte(tt.body))
+				ct := sipgo.ContentTypeHeader(tt.ct)
+				req.ReplaceHeader(&ct)
+				alice.via(req)
+				alice.say(now, req)
+			}
+		}
+		invite := rawInvite(alice, "offer")
+		invite.AppendHeader(sipgo.NewHeader("Require", "100rel"))
+		alice.say(w.now, invite)
+		w.run(50 * time.Millisecond)
+		b := bob.incoming[0]
+		if tt.early {
+			b.Progress(w.now, none, func(time.Time, error) {})
+		} else {
+			b.Ring(w.now, 180, "")
+		}
+		w.run(10 * time.Millisecond)
+		if tt.refuse {
+			bob.media.refuse = map[string]error{"answer": errNo}
+		}
+		w.run(100 * time.Millisecond)
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+		b.Reject(w.now, 486, "")
+	}
+}
+
+// What goes wrong with an offer in a reliable response.
+func TestOfferInReliableFails(t *testing.T) {
+	setup := func(t *testing.T) (w *world, alice, bob *party, a, b *Call) {
+		w, alice, bob = newWorld(t, true)
+		alice.media.late = true
+		a, b = calling100rel(t, w, alice, bob, "Require")
+		return w, alice, bob, a, b
+	}
+	t.Run("callee makes none", func(t *testing.T) {
+		w, alice, bob, a, b := setup(t)
+		bob.media.refuse = map[string]error{"offer": errNo}
+		b.Ring(w.now, 180, "")
+		w.over(alice, bob)
+		if a.End().Status != 488 || b.End().Err != errNo {
+			t.Errorf("ends %+v, %+v", a.End(), b.End())
+		}
+	})
+	t.Run("caller refuses it", func(t *testing.T) {
+		w, alice, bob, a, b := setup(t)
+		alice.media.refuse = map[string]error{"answer": errNo}
+		b.Ring(w.now, 180, "")
+		w.over(alice, bob)
+		if a.End().Err != errNo || b.End().Err != ErrOffer {
+			t.Errorf("ends %+v, %+v", a.End(), b.End())
+		}
+	})
+	t.Run("callee refuses the answer", func(t *testing.T) {
+		w, alice, bob, a, b := setup(t)
+		bob.media.refuse = map[string]error{"setanswer": errNo}
+		b.Ring(w.now, 180, "")
+		w.over(alice, bob)
+		if a.End().Status != 488 || b.End().Err != errNo {
+			t.Errorf("ends %+v, %+v", a.End(), b.End())
+		}
+	})
+	t.Run("answered before the offer was made", func(t *testing.T) {
+		w, alice, bob, a, b := setup(t)
+		bob.hold = true
+		b.Ring(w.now, 180, "")
+		b.Answer(w.now, none, func(time.Time, error) {})
+		bob.release()
+		w.run(time.Second)
+		if a.State() != Established || b.State() != Established {
+			t.Errorf("%v, %v; wire %q", a.State(), b.State(), w.wire)
+		}
+		a.Hangup(w.now)
+		w.over(alice, bob)
+	})
+}
+
+// What waits to be acknowledged is bounded.
+func TestReliableBounded(t *testing.T) {
+	w, alice, bob := newWorld(t, true)
+	a, b := calling100rel(t, w, alice, bob, "Require")
+	for range 10 * maxPending {
+		b.Ring(w.now, 180, "")
+	}
+	if n := len(b.reliable.queue); n > maxPending {
+		t.Errorf("%d wait", n)
+	}
+	w.run(time.Second)
 	a.Hangup(w.now)
 	w.over(alice, bob)
 }

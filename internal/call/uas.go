@@ -75,7 +75,9 @@ type alert struct {
 
 func (c *Call) say(now time.Time, r *sipgo.Response) {
 	c.respond(now, c.server, r)
-	c.setState(now, Ringing)
+	if c.state == Incoming {
+		c.setState(now, Ringing)
+	}
 	if c.alert == nil {
 		c.alert = &alert{}
 		c.alert.timer.F = c.remind
@@ -151,7 +153,7 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 		c.alert = nil
 		r := c.response(s, sipgo.StatusOK, "")
 		c.dialogHeaders(r)
-		if sdp != nil {
+		if sdp != nil && !l.exchanged { // else it was said, and PRACK or UPDATE may have changed it
 			setSDP(r, sdp)
 		}
 		l.confirmed = true
@@ -196,6 +198,7 @@ func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Opt
 			streams = l.media.Streams()
 		}
 		if err != nil {
+			sdp = nil
 			l.media.Rollback()
 		}
 	}, func(now time.Time) {

@@ -31,6 +31,7 @@ type model struct {
 type modelLeg struct {
 	m      *model
 	open   string // our offer that waits for its answer
+	last   string // our offer that had it, as long as no other exchange followed
 	staged string
 	agreed string // offer and answer
 	closed bool
@@ -58,6 +59,9 @@ func (m *model) Offer(context.Context, offeranswer.Options) ([]byte, error) {
 	if m.refuses() {
 		return nil, errNo
 	}
+	if m.w.rng.IntN(5) == 0 {
+		return nil, nil // let the peer offer
+	}
 	m.offer = m.sdp()
 	return []byte(m.offer), nil
 }
@@ -79,7 +83,7 @@ func (m *model) Close() error {
 	return nil
 }
 
-func (l *modelLeg) Offer(context.Context, offeranswer.Options) ([]byte, error) {
+func (l *modelLeg) Offer(_ context.Context, o offeranswer.Options) ([]byte, error) {
 	l.m.check("")
 	if l.open != "" || l.staged != "" {
 		l.m.check("an offer while one is open")
@@ -87,7 +91,10 @@ func (l *modelLeg) Offer(context.Context, offeranswer.Options) ([]byte, error) {
 	if l.m.refuses() {
 		return nil, errNo
 	}
-	l.open = l.m.sdp()
+	if l.agreed != "" && !o.NewKeys && l.m.w.rng.IntN(10) == 0 {
+		return nil, nil // a re-INVITE without an offer
+	}
+	l.open, l.last = l.m.sdp(), ""
 	return []byte(l.open), nil
 }
 
@@ -99,6 +106,7 @@ func (l *modelLeg) Answer(_ context.Context, offer []byte, _ offeranswer.Options
 	if l.m.refuses() {
 		return nil, errNo
 	}
+	l.last = ""
 	answer := l.m.sdp()
 	l.staged = string(offer) + " / " + answer
 	return []byte(answer), nil
@@ -106,14 +114,18 @@ func (l *modelLeg) Answer(_ context.Context, offer []byte, _ offeranswer.Options
 
 func (l *modelLeg) SetAnswer(_ context.Context, sdp []byte, provisional bool) error {
 	l.m.check("")
-	if l.open == "" {
+	offer := l.open
+	if offer == "" {
+		offer = l.last // a 2xx corrects what its reliable 183 said
+	}
+	if offer == "" {
 		l.m.check("an answer to nothing")
 	}
 	if l.m.refuses() {
 		return errNo
 	}
-	if l.agreed = l.open + " / " + string(sdp); !provisional {
-		l.open = ""
+	if l.agreed = offer + " / " + string(sdp); !provisional {
+		l.open, l.last = "", offer
 	}
 	return nil
 }
@@ -197,8 +209,9 @@ func (k *walk) step() {
 	c := k.pick(p)
 	op := k.rng.IntN(20)
 	if c == nil || op == 0 && len(p.calls) < 6 {
-		p.call(none)
-		k.done["dial"]++
+		how := []string{"", "Supported", "Require"}[k.rng.IntN(3)]
+		p.callSaying(how)
+		k.done["dial"+how]++
 		return
 	}
 	now := k.now
@@ -226,7 +239,7 @@ func (k *walk) step() {
 		c.notify(offeranswer.Event{Kind: offeranswer.Failed, Err: errNo})
 	case op == 18 && c.State() == Established:
 		p.send(c.active, sipgo.UPDATE, "") // a session refresh
-		k.done["update"]++
+		k.done["refresh"]++
 	}
 }
 
@@ -303,7 +316,7 @@ func TestRandomWalk(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []string{"dial", "ring", "progress", "answer", "reject", "hangup", "reoffer", "update", "agreed"} {
+	for _, what := range []string{"dial", "dialSupported", "dialRequire", "ring", "progress", "answer", "reject", "hangup", "reoffer", "refresh", "agreed"} {
 		if total[what] < 150 {
 			t.Errorf("%s was done %d times only", what, total[what])
 		}

@@ -187,11 +187,22 @@ func (p *party) Stray(time.Time, transaction.Flow, *sipgo.Response) {}
 // its own.
 type partyEnv struct{ *party }
 
-func (p *party) call(o offeranswer.Options) *Call {
+func (p *party) call(o offeranswer.Options) *Call { return p.dial(o) }
+
+// callSaying makes a call whose INVITE says this of 100rel: "Require",
+// "Supported" or "", nothing.
+func (p *party) callSaying(how string) *Call {
+	if how == "" {
+		return p.dial(offeranswer.Options{})
+	}
+	return p.dial(offeranswer.Options{}, sipgo.NewHeader(how, option100rel))
+}
+
+func (p *party) dial(o offeranswer.Options, headers ...sipgo.Header) *Call {
 	var to, from sipgo.Uri
 	_ = sipgo.ParseUri("sip:"+p.peer.name+"@example.com", &to)
 	_ = sipgo.ParseUri("sip:"+p.name+"@example.com", &from)
-	c := New(partyEnv{p}, Timers{}, Start{To: to, From: from})
+	c := New(partyEnv{p}, Timers{}, Start{To: to, From: from, Headers: headers})
 	p.calls[c.LocalTag()] = c
 	c.Dial(p.w.now, o)
 	return c
