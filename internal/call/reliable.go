@@ -1,6 +1,7 @@
 package call
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -98,7 +99,7 @@ type reliable struct {
 	interval time.Duration
 	deadline time.Time
 	timer    timerq.Timer
-	offering bool // the one that is out carries our offer
+	making   bool // our offer for the first one
 	then     []func(now time.Time)
 }
 
@@ -116,20 +117,22 @@ func (c *Call) sayReliably(now time.Time, r *sipgo.Response) {
 		p.timer.F = c.repeatReliably
 		c.reliable = p
 	}
+	if p.making {
+		c.do(now, func(context.Context) {}, func(now time.Time) { c.enqueueReliably(now, r) }) // after that
+		return
+	}
 	if c.offer == nil && !c.offered {
 		// "If the INVITE request did not contain an offer, the UAS MUST
 		// [...] send an offer" in the first reliable response (RFC 3262 §5).
-		c.offered = true
+		c.offered, p.making = true, true
 		c.makeOffer(now, c.active, offeranswer.Options{}, func(now time.Time, sdp []byte, err error) {
-			switch {
-			case c.server == nil:
-			case err != nil:
+			p.making = false
+			if err != nil {
 				c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})
-			default:
-				setSDP(r, sdp)
-				p.offering = true
-				c.enqueueReliably(now, r)
+				return
 			}
+			setSDP(r, sdp)
+			c.enqueueReliably(now, r)
 		})
 		return
 	}
@@ -138,7 +141,7 @@ func (c *Call) sayReliably(now time.Time, r *sipgo.Response) {
 
 func (c *Call) enqueueReliably(now time.Time, r *sipgo.Response) {
 	p := c.reliable
-	if len(p.queue) >= maxPending {
+	if c.server == nil || len(p.queue) >= maxPending {
 		return // the peer does not keep up, and a provisional is no promise
 	}
 	p.queue = append(p.queue, r)
@@ -210,8 +213,7 @@ func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 	p.stop(c)
 	promised := len(p.queue[0].Body()) > 0
 	p.queue = p.queue[1:]
-	offering := p.offering
-	p.offering = false
+	offering := promised && c.offer == nil && !l.exchanged
 	goOn := func(now time.Time) {
 		if c.server == nil {
 			return

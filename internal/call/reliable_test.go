@@ -358,6 +358,23 @@ func TestOfferInReliableFails(t *testing.T) {
 			t.Errorf("ends %+v, %+v", a.End(), b.End())
 		}
 	})
+	t.Run("a second response before the offer was made", func(t *testing.T) {
+		w, alice, bob, a, b := setup(t)
+		bob.hold = true
+		b.Ring(w.now, 180, "")
+		b.Ring(w.now, 182, "")
+		bob.release()
+		b.Answer(w.now, none, func(time.Time, error) {})
+		w.run(time.Second)
+		if a.State() != Established || b.State() != Established {
+			t.Errorf("%v, %v; wire %q", a.State(), b.State(), w.wire)
+		}
+		if w.wire[1] != "bob 180 INVITE" || !slices.Contains(alice.media.log, "answer bob offers 1") {
+			t.Errorf("wire %q, media %q", w.wire, alice.media.log)
+		}
+		a.Hangup(w.now)
+		w.over(alice, bob)
+	})
 	t.Run("answered before the offer was made", func(t *testing.T) {
 		w, alice, bob, a, b := setup(t)
 		bob.hold = true
