@@ -46,7 +46,7 @@ func TestFaults(t *testing.T) {
 					alice, bob := w.phone("alice", s), w.phone("bob", s)
 					inj := w.Inject(c.fault)
 					a, b := alice.call(bob, "bob")
-					converse(t, a, b)
+					hum(t, a, b)
 					for _, x := range []*end{a, b} {
 						if r := x.sess.Stats().Received; r.Lost+r.SourceSwitches+r.BadSRTP != 0 {
 							t.Errorf("%s: %+v", x.p.AOR(), r)
@@ -77,7 +77,7 @@ func TestNoAck(t *testing.T) {
 		t.Run(string(transport), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
-				s := settings{ua: w.over(transport)}
+				s := settings{ua: w.over(transport), media: media.Config{Codecs: codecsNamed("PCMU")}}
 				alice, bob := w.phone("alice", s), w.phone("bob", s)
 				w.Inject(siptest.Fault{Match: siptest.Match{Method: "ACK", User: "bob"}, Drop: true, Count: -1})
 				ca := alice.start("bob")

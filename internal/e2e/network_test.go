@@ -138,19 +138,21 @@ func TestImpairedPaths(t *testing.T) {
 // up and ended all the same.
 func TestSignallingLoss(t *testing.T) {
 	for seed := range uint64(10) {
-		bubble(t, func(t *testing.T) {
-			w := newWorld(t)
-			w.net.Seed(seed)
-			s := settings{ua: w.over(sip.UDP), media: media.Config{Codecs: codecsNamed("PCMU")}}
-			alice, bob := w.phone("alice", s), w.phone("bob", s)
-			w.net.ImpairAll(w.path(memnet.Impairment{Latency: 30 * ms, Loss: 0.33}))
-			a, b := alice.call(bob, "bob")
-			must(t, a.Renegotiate(t.Context(), options{}))
-			must(t, b.Hangup(t.Context()))
-			ended(t, b.Call, sip.Local)
-			ended(t, a.Call, sip.Remote)
-			w.net.ImpairAll(w.path(memnet.Impairment{}))
-			checkIdle(t, w)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.net.Seed(seed)
+				s := settings{ua: w.over(sip.UDP), media: media.Config{Codecs: codecsNamed("PCMU")}}
+				alice, bob := w.phone("alice", s), w.phone("bob", s)
+				w.net.ImpairAll(w.path(memnet.Impairment{Latency: 30 * ms, Loss: 0.33}))
+				a, b := alice.call(bob, "bob")
+				must(t, a.Renegotiate(t.Context(), options{}))
+				must(t, b.Hangup(t.Context()))
+				ended(t, b.Call, sip.Local)
+				ended(t, a.Call, sip.Remote)
+				w.net.ImpairAll(w.path(memnet.Impairment{}))
+				checkIdle(t, w)
+			})
 		})
 	}
 }

@@ -19,10 +19,11 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
 
-// bubble runs a test in virtual time. That it ends shows that no goroutine is
-// left behind.
+// bubble runs a test in virtual time, next to others. That it ends shows that
+// no goroutine is left behind.
 func bubble(t *testing.T, fn func(t *testing.T)) {
 	t.Helper()
+	t.Parallel()
 	synctest.Test(t, fn)
 }
 
@@ -246,6 +247,42 @@ func converse(t *testing.T, a, b *end) {
 	heard(t, a, b)
 }
 
+// hum is converse for tests that have many calls: both send a tone, and each
+// must hear all of the other's.
+func hum(t *testing.T, a, b *end) {
+	t.Helper()
+	must(t, a.sess.SetSource(media.NewTone(rate, -12, toneA)))
+	must(t, b.sess.SetSource(media.NewTone(rate, -12, toneB)))
+	pass(500 * time.Millisecond)
+	a.ear.take()
+	b.ear.take()
+	pass(time.Second)
+	for _, c := range []struct {
+		x  *end
+		hz float64
+	}{{a, toneB}, {b, toneA}} {
+		if pcm := c.x.ear.take(); gaps(pcm, c.hz) != 0 || len(pcm) < rate*9/10 {
+			t.Errorf("%s misses %d frames of %d: %v", c.x.p.AOR(), gaps(pcm, c.hz), len(pcm)*50/rate, c.x.sess.Stats())
+		}
+	}
+}
+
+const (
+	toneA = 500.0
+	toneB = 1200.0
+)
+
+// gaps counts the frames of 20 ms in which a tone is not heard.
+func gaps(pcm []int16, hz float64) (n int) {
+	const frame = rate / 50
+	for ; len(pcm) >= frame; pcm = pcm[frame:] {
+		if mediatest.ToneShare(pcm[:frame], rate, hz) < 0.5 || mediatest.Level(pcm[:frame]) < -24 {
+			n++
+		}
+	}
+	return n
+}
+
 // sentence is how long a voice speaks, and the delay of what is heard.
 const sentence = 6500 * time.Millisecond
 
@@ -345,6 +382,19 @@ func codecsNamed(names ...string) []codec.Codec {
 		list = append(list, codecs[i])
 	}
 	return list
+}
+
+// back waits until a phone has registered anew.
+func (p *phone) back(since time.Time) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Minute)
+	defer cancel()
+	for e := range p.reg.Events(ctx) {
+		if e.State == sip.Registered && e.Time.After(since) {
+			return
+		}
+	}
+	p.t.Errorf("%s is not back: %+v", p.AOR(), lastEvent(p.t, p.reg))
 }
 
 // callEvents are what happened to a call so far, the latest 64.
