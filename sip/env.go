@@ -109,7 +109,7 @@ func (c *Call) ended(now time.Time, end End) {
 }
 
 // Ended forgets the call: whatever still comes for it gets 481.
-func (e *env) Ended(_ time.Time, m *call.Call) {
+func (e *env) Ended(now time.Time, m *call.Call) {
 	delete(e.ua.calls, callKey{m.ID(), m.LocalTag()})
 	// Their transactions linger for 64*T1, and must not keep the call as long.
 	for _, o := range e.invites {
@@ -119,7 +119,7 @@ func (e *env) Ended(_ time.Time, m *call.Call) {
 		e.server.User = nil
 	}
 	e.invites, e.server = nil, nil
-	e.ua.checkIdle()
+	e.ua.checkGone(now)
 }
 
 // contactURI is where the registrar finds us on a flow.

@@ -31,7 +31,8 @@ var (
 	ErrNoAck = call.ErrNoAck
 	// ErrUnregistered: the registration was ended by Unregister or Close.
 	ErrUnregistered = errors.New("sip: unregistered")
-	// ErrNoFlow: there is no connection to the account's server.
+	// ErrNoFlow: there is no connection to the account's server, or it was
+	// lost; the error wraps why.
 	ErrNoFlow = errors.New("sip: no connection to the server")
 )
 
@@ -171,6 +172,7 @@ func publicError(op string, err error) error {
 		weak     *digest.ChallengeError
 		cert     *certcheck.Error
 		dial     *transport.DialError
+		lost     *endpoint.FlowError
 	)
 	switch {
 	case errors.As(err, &dial):
@@ -181,17 +183,19 @@ func publicError(op string, err error) error {
 			Contacts: status.Contacts, Reasons: reasons(status.Reasons), RetryAfter: status.After,
 		}
 	case errors.As(err, &rejected):
-		return &StatusError{Method: "REGISTER", Code: rejected.Status, Phrase: rejected.Reason}
+		return &StatusError{Method: "REGISTER", Code: rejected.Status, Phrase: rejected.Reason, RetryAfter: rejected.RetryAfter}
 	case errors.As(err, &auth):
 		return &AuthError{Realm: auth.Realm, Err: err}
 	case errors.As(err, &weak):
 		return &AuthError{Realm: weak.Realm, Err: err}
-	case errors.Is(err, digest.ErrRspAuth):
+	case errors.Is(err, digest.ErrRspAuth), errors.Is(err, digest.ErrTooManyChallenges):
 		return &AuthError{Err: err}
 	case errors.As(err, &cert):
 		return &CertificateError{Reason: CertificateReason(cert.Reason), Domain: cert.Domain, Err: err}
-	case errors.Is(err, transaction.ErrTimeout):
+	case errors.Is(err, transaction.ErrTimeout), errors.Is(err, register.ErrTimeout):
 		return &TimeoutError{Op: op}
+	case errors.As(err, &lost):
+		return fmt.Errorf("%w: %w", ErrNoFlow, lost.Err)
 	case errors.Is(err, endpoint.ErrClosed):
 		return ErrClosed
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/flow"
 	"github.com/hoorn-phone/hoorn/internal/locate"
 	"github.com/hoorn-phone/hoorn/internal/register"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 	"github.com/hoorn-phone/hoorn/internal/transport"
 )
@@ -26,9 +27,10 @@ type accountFlow struct {
 	flow    *transport.Flow // nil: none
 	target  locate.Target
 	known   []locate.Target // the servers there were when it was last dialled
-	dialing bool
-	stop    context.CancelFunc // of the dial under way
+	last    *transport.Flow // the one before
+	dialing *dial           // under way
 	waiting []func(now time.Time, f *transport.Flow, err error)
+	linger  bool // not registered any more: to be closed with the last call
 
 	reg        *register.Machine // nil: not registering
 	started    bool
@@ -42,6 +44,9 @@ type accountFlow struct {
 
 // maxRedirects bounds 3xx responses to one registration.
 const maxRedirects = 5
+
+// dial is one attempt to connect.
+type dial struct{ cancel context.CancelFunc }
 
 func newAccountFlow(ua *UA, regID int) *accountFlow {
 	f := &accountFlow{ua: ua, regID: regID}
@@ -64,7 +69,7 @@ func (f *accountFlow) register(now time.Time) {
 		Expires: a.expires, T1: f.ua.cfg.Timers.T1,
 		CallID: f.ua.ep.ID(24), FromTag: f.ua.ep.Tag(), Rand: f.ua.ep.Float,
 	}, (*registrar)(f), (*registrar)(f))
-	f.started, f.redirects, f.redirected, f.servers = false, 0, nil, 0
+	f.started, f.redirects, f.redirected, f.servers, f.linger = false, 0, nil, 0, false
 	if f.up() {
 		f.start(now)
 		return
@@ -84,13 +89,13 @@ func (f *accountFlow) want(now time.Time, ready func(now time.Time, fl *transpor
 
 // dial connects to the best server there is.
 func (f *accountFlow) dial(now time.Time) {
-	if f.dialing || f.up() {
+	if f.dialing != nil || f.up() {
 		return
 	}
-	f.dialing = true
 	f.ua.ep.Q.Stop(&f.retry)
 	ctx, cancel := context.WithCancel(f.ua.ep.Context())
-	f.stop = cancel
+	d := &dial{cancel}
+	f.dialing = d
 	query := f.ua.query(f.redirected)
 	var targets []locate.Target
 	var fl *transport.Flow
@@ -100,7 +105,10 @@ func (f *accountFlow) dial(now time.Time) {
 		finder := locate.Finder{Resolver: f.ua.res}
 		targets, err = finder.Find(ctx, query)
 	}, func(now time.Time) {
-		if err != nil {
+		switch {
+		case f.dialing != d: // called off
+			return
+		case err != nil:
 			f.dialled(now, nil, target, 0, err)
 			return
 		}
@@ -109,7 +117,14 @@ func (f *accountFlow) dial(now time.Time) {
 		f.target = targets[0] // so that the other flow keeps away from it
 		f.ua.ep.Go(func(context.Context) {
 			fl, target, err = f.ua.connect(ctx, targets)
-		}, func(now time.Time) { f.dialled(now, fl, target, len(targets), err) }, nil)
+		}, func(now time.Time) {
+			switch {
+			case f.dialing == d:
+				f.dialled(now, fl, target, len(targets), err)
+			case err == nil:
+				fl.Close(nil)
+			}
+		}, nil)
 	}, nil)
 }
 
@@ -129,7 +144,7 @@ func (f *accountFlow) away(targets []locate.Target) []locate.Target {
 	for _, t := range targets {
 		taken := false
 		for _, other := range f.ua.flows {
-			taken = taken || other != f && (other.up() || other.dialing) && other.target.Addr == t.Addr
+			taken = taken || other != f && (other.up() || other.dialing != nil) && other.target.Addr == t.Addr
 		}
 		if taken {
 			there = append(there, t)
@@ -141,8 +156,8 @@ func (f *accountFlow) away(targets []locate.Target) []locate.Target {
 }
 
 func (f *accountFlow) dialled(now time.Time, fl *transport.Flow, target locate.Target, servers int, err error) {
-	f.dialing = false
-	f.stop()
+	f.dialing.cancel()
+	f.dialing = nil
 	waiting := f.waiting
 	f.waiting = nil
 	if err == nil && fl.Err() != nil {
@@ -159,6 +174,12 @@ func (f *accountFlow) dialled(now time.Time, fl *transport.Flow, target locate.T
 	f.flow, f.target = fl, target
 	if f.servers == 0 {
 		f.servers = servers
+	}
+	if f.last != nil {
+		for _, c := range f.ua.calls {
+			c.m.Moved(f.last, fl)
+		}
+		f.last = nil
 	}
 	for _, ready := range waiting {
 		ready(now, fl, nil)
@@ -180,11 +201,14 @@ func (f *accountFlow) start(now time.Time) {
 // failed decides what comes after a failure of the flow or its binding.
 func (f *accountFlow) failed(now time.Time, err error, after time.Duration, fatal bool) {
 	f.drop(err)
+	// A server that a redirect has led to is left for good.
+	f.redirected, f.redirects = nil, 0
 	if f.reg == nil || f.ua.reg == nil {
 		return
 	}
 	if !f.ua.reg.lost(now, f, err, fatal) {
 		f.quit(now)
+		f.ua.checkLeft(now)
 		return
 	}
 	wait := f.backoff.Failed(now, f.ua.othersUp(f))
@@ -198,22 +222,26 @@ func (f *accountFlow) drop(err error) {
 		f.keep = nil
 	}
 	if fl := f.flow; fl != nil {
-		f.flow = nil
+		f.flow, f.last, f.linger = nil, fl, false
 		fl.Close(err)
 	}
 }
 
-// quit ends the binding without a word.
+// quit ends the binding without a word. What calls need they keep: the
+// connection until the last of them is over, and one that is being made.
 func (f *accountFlow) quit(now time.Time) {
 	f.ua.ep.Q.Stop(&f.retry)
 	if f.reg != nil {
 		f.reg.Stop(now)
 		f.reg = nil
 	}
-	if f.dialing {
-		f.stop()
+	if f.dialing != nil && len(f.waiting) == 0 {
+		f.dialing.cancel()
+		f.dialing = nil
 	}
-	f.drop(ErrUnregistered)
+	if f.linger = len(f.ua.calls) > 0; !f.linger {
+		f.drop(nil)
+	}
 }
 
 // lost takes the end of the connection.
@@ -236,7 +264,7 @@ func (r *registrar) Register(now time.Time, req *sipgo.Request, done func(now ti
 		return nil
 	}
 	if p := f.ua.acct.proxy; p != nil && p.UriParams.Has("lr") {
-		req.PrependHeader(sipgo.NewHeader("Route", "<"+p.String()+">"))
+		req.PrependHeader(sipgo.NewHeader("Route", "<"+sipwire.FormatURI(p)+">"))
 	}
 	f.ua.decorate(req)
 	over := false
@@ -347,23 +375,26 @@ func (ua *UA) othersUp(f *accountFlow) bool {
 	return false
 }
 
-// unregister removes the bindings and calls done when they are gone.
-func (ua *UA) unregister(now time.Time, done func(now time.Time)) {
-	if ua.reg == nil {
-		done(now)
+// unregister removes the bindings. The registration ends when they are gone.
+func (ua *UA) unregister(now time.Time) {
+	if ua.reg == nil || ua.reg.leaving {
 		return
 	}
-	ua.leaving = append(ua.leaving, done)
+	ua.reg.leaving = true
 	for _, f := range ua.flows {
 		if f.reg == nil {
 			continue
 		}
-		if !f.up() {
-			f.quit(now) // nothing to say it over
-			continue
-		}
 		ua.ep.Q.Stop(&f.retry)
-		f.reg.Unregister(now)
+		if f.up() {
+			f.reg.Unregister(now)
+		} else {
+			var err error // nothing to say it over
+			if _, bound := f.reg.Binding(now); bound {
+				err = ErrNoFlow
+			}
+			ua.unregistered(now, f, err)
+		}
 	}
 	ua.checkLeft(now)
 }
@@ -371,34 +402,23 @@ func (ua *UA) unregister(now time.Time, done func(now time.Time)) {
 func (ua *UA) unregistered(now time.Time, f *accountFlow, err error) {
 	if err != nil {
 		ua.log.Info("the binding was not removed", "account", ua.AOR(), "error", err)
+		if ua.reg != nil && ua.reg.left == nil {
+			ua.reg.left = publicError("REGISTER", err)
+		}
 	}
 	f.quit(now)
 	ua.checkLeft(now)
 }
 
+// checkLeft ends a registration that is being left once no binding is.
 func (ua *UA) checkLeft(now time.Time) {
+	if ua.reg == nil || !ua.reg.leaving {
+		return
+	}
 	for _, f := range ua.flows {
 		if f.reg != nil {
 			return
 		}
 	}
-	if ua.reg != nil {
-		ua.reg.end(now, ErrUnregistered)
-	}
-	for _, done := range ua.leaving {
-		done(now)
-	}
-	ua.leaving = nil
-}
-
-// stopRegistration ends a registration whose user does not wait any more.
-func (ua *UA) stopRegistration(now time.Time, err error) {
-	for _, f := range ua.flows {
-		if f.reg != nil {
-			f.quit(now)
-		}
-	}
-	if ua.reg != nil {
-		ua.reg.end(now, err)
-	}
+	ua.reg.end(now, ErrUnregistered)
 }

@@ -2,13 +2,13 @@ package sip
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/hoorn-phone/hoorn/internal/register"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
 // Registration is the account's binding at its registrar. It refreshes
@@ -28,6 +28,9 @@ type Registration struct {
 	up      map[int]bool // by reg-id
 	tried   map[int]bool // flows whose first attempt has failed
 	settled bool         // first is closed
+	waiters int          // of first
+	leaving bool         // Unregister was called
+	left    error        // why a binding may still be there after
 	ended   bool
 }
 
@@ -95,49 +98,92 @@ type RegistrationEvent struct {
 
 // Register registers the account and waits for the outcome of the first
 // attempt: every server of the account was tried when it fails. After that
-// the registration lives by itself.
+// the registration lives by itself, and finds its way back by itself. An app
+// that starts without a network calls Register again when there is one, or
+// from time to time.
 //
 // Errors are *StatusError (the registrar refused), *AuthError,
-// *CertificateError, *DialError, *TimeoutError, or the context's, with which
-// the attempt ends. A second Register returns the first one's registration.
+// *CertificateError, *DialError, *TimeoutError, or the context's. The attempt
+// ends with the context of the last who waits for it. While the account is
+// registered, or about to be, Register returns that registration; while it is
+// being unregistered it waits for that and begins anew.
 func (ua *UA) Register(ctx context.Context) (*Registration, error) {
 	if ua.acct.direct {
 		return nil, ErrDirect
 	}
-	var reg *Registration
-	err := ua.ep.Run(ctx, func(now time.Time) {
-		if ua.draining {
-			return
+	for {
+		var reg *Registration
+		var leaving bool
+		err := ua.ep.Run(ctx, func(now time.Time) { reg, leaving = ua.registration(now) })
+		switch {
+		case err != nil:
+			// What Run was given may still run, but not after this.
+			ua.ep.Post(func(now time.Time) {
+				if reg != nil && !leaving {
+					reg.desert(now, err)
+				}
+			})
+			return nil, publicError("REGISTER", err)
+		case reg == nil:
+			return nil, ErrClosed
+		case leaving:
+			select {
+			case <-reg.done:
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 		}
-		if reg = ua.reg; reg != nil {
-			return
+		select {
+		case <-reg.first:
+		case <-ctx.Done():
+			settled := false
+			_ = ua.ep.Run(context.Background(), func(now time.Time) { settled = reg.desert(now, context.Cause(ctx)) })
+			if !settled {
+				return nil, context.Cause(ctx)
+			}
 		}
-		reg = &Registration{
-			ua: ua, first: make(chan struct{}), done: make(chan struct{}),
-			up: make(map[int]bool), tried: make(map[int]bool),
-		}
-		ua.reg = reg
-		reg.log.add(RegistrationEvent{Time: now, State: Registering})
-		for _, f := range ua.flows {
-			f.register(now)
-		}
-	})
-	if err != nil {
-		return nil, publicError("REGISTER", err)
-	}
-	if reg == nil {
-		return nil, ErrClosed
-	}
-	select {
-	case <-reg.first:
 		if err := reg.Err(); err != nil {
 			return nil, err
 		}
 		return reg, nil
-	case <-ctx.Done():
-		_ = ua.ep.Run(context.Background(), func(now time.Time) { ua.stopRegistration(now, context.Cause(ctx)) })
-		return nil, context.Cause(ctx)
 	}
+}
+
+// registration is the account's, begun if there is none, nil if there can be
+// none. One that is being left does not count those who wait for it. In the
+// loop, as is desert.
+func (ua *UA) registration(now time.Time) (reg *Registration, leaving bool) {
+	if ua.draining {
+		return nil, false
+	}
+	if ua.reg != nil && ua.reg.leaving {
+		return ua.reg, true
+	}
+	if ua.reg == nil {
+		ua.reg = &Registration{
+			ua: ua, first: make(chan struct{}), done: make(chan struct{}),
+			up: make(map[int]bool), tried: make(map[int]bool),
+		}
+		ua.reg.log.add(RegistrationEvent{Time: now, State: Registering})
+		for _, f := range ua.flows {
+			f.register(now)
+		}
+	}
+	ua.reg.waiters++
+	return ua.reg, false
+}
+
+// desert is for who does not wait for the first attempt any more: with the
+// last the attempt ends. It tells whether there was an outcome already.
+func (r *Registration) desert(now time.Time, err error) (settled bool) {
+	if r.settled {
+		return true
+	}
+	if r.waiters--; r.waiters == 0 {
+		r.end(now, err)
+	}
+	return false
 }
 
 // Info is what the registrar granted last.
@@ -172,29 +218,27 @@ func (r *Registration) Wait(ctx context.Context) error {
 }
 
 // Unregister removes the binding from the registrar and waits for it. The
-// account can be registered again after.
+// account can be registered again after. An error says why the registrar may
+// still have the binding, until it expires: ErrNoFlow where there is no
+// connection to say it over, *StatusError, *TimeoutError. For a registration
+// that has ended by itself it is what Err says. Calls go on.
 func (r *Registration) Unregister(ctx context.Context) error {
-	done := make(chan struct{})
 	err := r.ua.ep.Run(ctx, func(now time.Time) {
-		if r.ended {
-			close(done)
-			return
+		if !r.ended {
+			r.ua.unregister(now)
 		}
-		r.ua.unregister(now, func(time.Time) { close(done) })
 	})
 	if err != nil {
 		return publicError("REGISTER", err)
 	}
 	select {
-	case <-done:
-		if err := r.Err(); err != nil && !errors.Is(err, ErrUnregistered) {
+	case <-r.done:
+		if err := r.Err(); err != ErrUnregistered {
 			return err
 		}
-		return nil
+		return r.left // not changed any more
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-r.ua.ep.Context().Done():
-		return ErrClosed
 	}
 }
 
@@ -205,6 +249,9 @@ func (r *Registration) end(now time.Time, err error) {
 	}
 	r.ended = true
 	r.ua.reg = nil
+	for _, f := range r.ua.flows {
+		f.quit(now)
+	}
 	r.mu.Lock()
 	r.err, r.info.Registered = err, false
 	r.mu.Unlock()
@@ -212,6 +259,7 @@ func (r *Registration) end(now time.Time, err error) {
 	r.log.close()
 	r.settle()
 	close(r.done)
+	r.ua.checkGone(now)
 }
 
 // granted takes a 2xx for one flow.
@@ -222,16 +270,16 @@ func (r *Registration) granted(now time.Time, f *accountFlow, b register.Binding
 		Flow: flowInfo(f.flow),
 	}
 	if b.PubGRUU != nil {
-		info.PublicGRUU = b.PubGRUU.String()
+		info.PublicGRUU = sipwire.FormatURI(b.PubGRUU)
 	}
 	if b.TempGRUU != nil {
-		info.TempGRUU = b.TempGRUU.String()
+		info.TempGRUU = sipwire.FormatURI(b.TempGRUU)
 	}
 	for i := range b.ServiceRoute {
-		info.ServiceRoute = append(info.ServiceRoute, b.ServiceRoute[i].String())
+		info.ServiceRoute = append(info.ServiceRoute, sipwire.FormatURI(&b.ServiceRoute[i]))
 	}
 	for i := range b.AssociatedURIs {
-		info.AssociatedURIs = append(info.AssociatedURIs, b.AssociatedURIs[i].String())
+		info.AssociatedURIs = append(info.AssociatedURIs, sipwire.FormatURI(&b.AssociatedURIs[i]))
 	}
 	r.mu.Lock()
 	r.info = info

@@ -3,12 +3,12 @@ package sip
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -35,8 +35,7 @@ type UA struct {
 	listening []netip.AddrPort
 
 	incoming chan *Call
-	closing  sync.Once
-	closed   chan struct{}
+	gone     chan struct{} // closed when a shutdown has nothing left to wait for
 
 	// What follows belongs to the loop.
 	calls    map[callKey]*Call
@@ -44,9 +43,7 @@ type UA struct {
 	reg      *Registration
 	aside    locate.Aside
 	direct   map[hop]*transport.Flow
-	leaving  []func(now time.Time) // called when the bindings are gone
-	draining bool                  // no new calls
-	idle     []chan struct{}       // closed when the last call has gone
+	draining bool // no new calls
 }
 
 type callKey struct{ id, tag string }
@@ -84,7 +81,7 @@ func New(cfg *Config) (*UA, error) {
 	ua := &UA{
 		cfg: c, acct: acct, log: c.Logger,
 		incoming: make(chan *Call, c.AcceptQueue),
-		closed:   make(chan struct{}),
+		gone:     make(chan struct{}),
 		calls:    make(map[callKey]*Call),
 		direct:   make(map[hop]*transport.Flow),
 	}
@@ -107,14 +104,15 @@ func New(cfg *Config) (*UA, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range acct.flows {
+		ua.flows = append(ua.flows, newAccountFlow(ua, i+1))
+	}
+	// With the first socket the loop may have something to do.
 	for _, where := range c.Listen {
 		if err := ua.listen(where); err != nil {
 			ua.ep.Close()
 			return nil, err
 		}
-	}
-	for i := range acct.flows {
-		ua.flows = append(ua.flows, newAccountFlow(ua, i+1))
 	}
 	return ua, nil
 }
@@ -131,45 +129,50 @@ func (ua *UA) Addrs() []netip.AddrPort {
 }
 
 // Close ends all calls, unregisters, and closes every connection. It waits
-// for the answers, two seconds at the most. It is idempotent.
+// for the answers, two seconds at the most, and for connections that have
+// something left to write. It is idempotent.
 func (ua *UA) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	ua.Shutdown(ctx)
+	_ = ua.Shutdown(ctx)
 	return nil
 }
 
 // Shutdown is Close with a bound of the caller's: what is not answered when
 // the context ends is left as it is. It returns the context's error then.
+// Calls that ring here are refused with 480 (Temporarily Unavailable), so that
+// they go on ringing elsewhere.
 func (ua *UA) Shutdown(ctx context.Context) error {
-	var err error
-	ua.closing.Do(func() {
-		gone := make(chan struct{})
-		unregistered := make(chan struct{})
-		err = ua.ep.Run(ctx, func(now time.Time) {
-			ua.draining = true
-			ua.idle = append(ua.idle, gone)
-			for _, c := range ua.calls {
-				c.m.Hangup(now)
-			}
-			ua.checkIdle()
-			ua.unregister(now, func(time.Time) { close(unregistered) })
-		})
-		if err == nil {
-			for _, ch := range []chan struct{}{gone, unregistered} {
-				select {
-				case <-ch:
-				case <-ctx.Done():
-					err = context.Cause(ctx)
-				}
-			}
+	err := ua.ep.Run(ctx, ua.drain)
+	if err == nil {
+		select {
+		case <-ua.gone:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-ua.ep.Context().Done(): // another was faster
 		}
-		_ = ua.ep.Run(context.Background(), func(now time.Time) { ua.abandon(now) })
-		ua.ep.Close()
-		close(ua.closed)
-	})
-	<-ua.closed
+	}
+	_ = ua.ep.Run(context.Background(), ua.abandon)
+	ua.ep.Close()
+	if errors.Is(err, endpoint.ErrClosed) {
+		return nil
+	}
 	return err
+}
+
+// drain begins a shutdown.
+func (ua *UA) drain(now time.Time) {
+	if ua.draining {
+		return
+	}
+	ua.draining = true
+	for _, c := range ua.calls {
+		if c.m.Reject(now, sipgo.StatusTemporarilyUnavailable, "") != nil {
+			c.m.Hangup(now)
+		}
+	}
+	ua.unregister(now)
+	ua.checkGone(now)
 }
 
 // abandon ends what a shutdown could not wait for.
@@ -182,20 +185,34 @@ func (ua *UA) abandon(now time.Time) {
 	}
 }
 
-func (ua *UA) checkIdle() {
+// checkGone looks whether there is anything left to stay for: for connections
+// that were only kept for calls, and for a shutdown.
+func (ua *UA) checkGone(time.Time) {
 	if len(ua.calls) > 0 {
 		return
 	}
-	for _, ch := range ua.idle {
-		close(ch)
+	for _, f := range ua.flows {
+		if f.linger {
+			f.drop(nil)
+		}
 	}
-	ua.idle = nil
+	if ua.draining && ua.reg == nil {
+		select {
+		case <-ua.gone:
+		default:
+			close(ua.gone)
+		}
+	}
 }
 
 // Accept waits for the next incoming call. The call rings at the caller's
 // once [Call.Ring] is called; Answer and Reject decide it. A call that its
-// caller gave up before Accept is still returned, ended.
+// caller gave up before Accept is still returned, ended. After Close the error
+// is ErrClosed.
 func (ua *UA) Accept(ctx context.Context) (*Call, error) {
+	if ua.ep.Context().Err() != nil {
+		return nil, ErrClosed
+	}
 	select {
 	case c := <-ua.incoming:
 		return c, nil
@@ -237,7 +254,7 @@ func (ua *UA) Options(ctx context.Context, uri string) ([]string, error) {
 					return
 				}
 				if r.StatusCode >= 300 {
-					result <- outcome{err: &StatusError{Method: "OPTIONS", Code: r.StatusCode, Phrase: r.Reason}}
+					result <- outcome{err: publicError("OPTIONS", call.Refused("OPTIONS", r))}
 					return
 				}
 				result <- outcome{allow: sipwire.Tokens(r, "Allow")}

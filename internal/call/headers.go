@@ -124,8 +124,8 @@ func contactsByQ(r *sipgo.Response) []string {
 	return uris
 }
 
-// statusError is the error a final response means.
-func statusError(method string, r *sipgo.Response) *StatusError {
+// Refused is the error that a final response means.
+func Refused(method string, r *sipgo.Response) *StatusError {
 	e := &StatusError{Method: method, Code: r.StatusCode, Phrase: r.Reason, Reasons: sipwire.Reasons(r)}
 	if r.IsRedirection() {
 		e.Contacts = contactsByQ(r)

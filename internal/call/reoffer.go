@@ -178,12 +178,12 @@ func (r *reoffer) Response(now time.Time, flow transaction.Flow, res *sipgo.Resp
 		c.env.Timers().Set(&r.glare, now.Add(c.glareWait()))
 	case res.StatusCode == 481 || res.StatusCode == 408:
 		// The dialog does not exist any more (RFC 3261 §12.2.1.2).
-		err := statusError("INVITE", res)
+		err := Refused("INVITE", res)
 		c.reoff = nil
 		r.finish(now, err)
 		c.drop(now, End{By: Network, Status: res.StatusCode, Phrase: res.Reason, Err: err})
 	default:
-		r.refused(now, statusError("INVITE", res))
+		r.refused(now, Refused("INVITE", res))
 	}
 }
 

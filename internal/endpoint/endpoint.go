@@ -34,6 +34,13 @@ import (
 // ErrClosed is what operations on a closed endpoint return.
 var ErrClosed = errors.New("endpoint closed")
 
+// FlowError is what a request fails with whose connection was lost, or that
+// could not be sent.
+type FlowError struct{ Err error }
+
+func (e *FlowError) Error() string { return "connection lost: " + e.Err.Error() }
+func (e *FlowError) Unwrap() error { return e.Err }
+
 // Handler is who uses an endpoint. Its methods run in the loop.
 type Handler interface {
 	// Request takes a new request (never ACK). A CANCEL names what it
@@ -270,7 +277,7 @@ func (e *Endpoint) handle(now time.Time, m mail) {
 			e.after(now, d, func(now time.Time) { e.Table.Receive(now, m.f, m.msg) })
 		}
 	case mailClosed:
-		e.Table.FlowFailed(now, m.f, m.err)
+		e.Table.FlowFailed(now, m.f, &FlowError{m.err})
 		e.cfg.Handler.FlowClosed(now, m.f, m.err)
 	case mailPong:
 		e.cfg.Handler.Pong(now, m.f)
@@ -358,7 +365,7 @@ func (e *Endpoint) transmit(now time.Time, on transaction.Flow, m sipgo.Message)
 	}
 	if err := f.Send(b); err != nil {
 		// Not from here: the machine that sends is at work.
-		timer := &timerq.Timer{F: func(now time.Time) { e.Table.SendFailed(now, m, err) }}
+		timer := &timerq.Timer{F: func(now time.Time) { e.Table.SendFailed(now, m, &FlowError{err}) }}
 		e.Q.Set(timer, now)
 	}
 }

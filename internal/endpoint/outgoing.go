@@ -67,7 +67,7 @@ func (e *Endpoint) Send(now time.Time, o *Outgoing) {
 		return
 	}
 	if o.Pinned {
-		o.fail(now, transport.ErrClosed)
+		o.fail(now, &FlowError{transport.ErrClosed})
 		return
 	}
 	o.route(now)

@@ -188,7 +188,7 @@ func TestFlowOfARequest(t *testing.T) {
 		r.pass(time.Second)
 		fa.Close(errNowhere)
 		r.pass(time.Second)
-		if out.err != errNowhere {
+		if lost, ok := errors.AsType[*FlowError](out.err); !ok || lost.Err != errNowhere || lost.Error() == "" {
 			t.Errorf("outcome %v", out)
 		}
 		o, out = r.outgoing(sipgo.REGISTER, fa)

@@ -17,8 +17,9 @@ const maxRetryAfter = time.Hour
 // Rejected is the failure of a REGISTER that was answered with a final
 // response other than 2xx.
 type Rejected struct {
-	Status int
-	Reason string // the registrar's words, at most 128 bytes
+	Status     int
+	Reason     string        // the registrar's words, at most 128 bytes
+	RetryAfter time.Duration // at most an hour; 0 if it did not say
 }
 
 func (e *Rejected) Error() string {
@@ -81,8 +82,8 @@ func (m *Machine) refused(now time.Time, res *sipgo.Response) {
 	if res.IsRedirection() {
 		move = m.redirect(res)
 	}
-	after, _ := sipwire.RetryAfter(res)
-	m.failed(now, rejected(res), min(after, maxRetryAfter), move, fatal(res.StatusCode))
+	r := rejected(res)
+	m.failed(now, r, r.RetryAfter, move, fatal(res.StatusCode))
 }
 
 // adapt changes what the response objects to, and tells whether the request
@@ -133,7 +134,11 @@ func (m *Machine) redirect(res *sipgo.Response) *sipgo.Uri {
 }
 
 func rejected(res *sipgo.Response) *Rejected {
-	return &Rejected{Status: res.StatusCode, Reason: strings.Clone(res.Reason[:min(len(res.Reason), 128)])}
+	after, _ := sipwire.RetryAfter(res)
+	return &Rejected{
+		Status: res.StatusCode, Reason: strings.Clone(res.Reason[:min(len(res.Reason), 128)]),
+		RetryAfter: min(after, maxRetryAfter),
+	}
 }
 
 // fatal tells whether only another configuration can help: credentials (the
