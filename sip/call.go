@@ -146,6 +146,22 @@ const (
 	MediaTimeout           // the peer's packets stay out
 )
 
+func (k EventKind) String() string {
+	switch k {
+	case StateChanged:
+		return "state changed"
+	case Progress:
+		return "progress"
+	case MediaChanged:
+		return "media changed"
+	case MediaStarted:
+		return "media started"
+	case MediaTimeout:
+		return "media timeout"
+	}
+	return "EventKind(" + strconv.Itoa(int(k)) + ")"
+}
+
 // Call is one call. Its methods may be called from any goroutine.
 type Call struct {
 	ua  *UA
@@ -197,16 +213,15 @@ type DialOptions struct {
 // the call is given up (CANCEL).
 //
 // Errors are *StatusError (486, 603, …), *TimeoutError, *AuthError,
-// *DialError, *URIError, an error of media, or the context's.
+// *DialError, *CertificateError, *URIError, ErrNoFlow, an error of media, or
+// the context's.
 func (ua *UA) Dial(ctx context.Context, uri string, o *DialOptions) (*Call, error) {
 	c, err := ua.Start(ctx, uri, o)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.Answered(ctx); err != nil {
-		if ctx.Err() != nil {
-			c.hangup(nil)
-		}
+		_ = c.Hangup(ctx)
 		return nil, err
 	}
 	return c, nil
@@ -241,9 +256,9 @@ func (ua *UA) Start(ctx context.Context, uri string, o *DialOptions) (*Call, err
 	}
 	c := newCall(ua, Outgoing)
 	c.anonymous = o.Anonymous
+	refused := false
 	err = ua.ep.Run(ctx, func(now time.Time) {
-		if ua.draining {
-			c = nil
+		if refused = ua.draining; refused {
 			return
 		}
 		c.m = call.New((*env)(c), ua.timers(), call.Start{
@@ -255,10 +270,16 @@ func (ua *UA) Start(ctx context.Context, uri string, o *DialOptions) (*Call, err
 		ua.calls[callKey{c.id, c.m.LocalTag()}] = c
 		c.begin(now, o.Media)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
+		// What Run was given may still run, but not after this.
+		ua.ep.Post(func(now time.Time) {
+			if c.m != nil {
+				c.m.Hangup(now)
+			}
+		})
 		return nil, publicError("INVITE", err)
-	}
-	if c == nil {
+	case refused:
 		return nil, ErrClosed
 	}
 	return c, nil
@@ -388,7 +409,8 @@ func (c *Call) Ring(ctx context.Context) error {
 }
 
 // Progress answers the caller's offer before the call is answered, so that he
-// hears us already (183, early media).
+// hears us already (183, early media). ErrState where the caller has made no
+// offer, the second time, and after Answer or the end.
 func (c *Call) Progress(ctx context.Context) error {
 	return c.await(ctx, func(now time.Time, done func(time.Time, error)) {
 		c.m.Progress(now, offeranswer.Options{}, done)
@@ -401,7 +423,10 @@ type AnswerOptions struct {
 }
 
 // Answer accepts an incoming call and waits until the caller has acknowledged it. If
-// the context ends first the call goes on being answered; Hangup ends it.
+// the context ends first the call goes on being answered; Hangup ends it. The
+// error is one of media, if they cannot take the caller's offer; ErrEnded if
+// the caller gave up meanwhile; ErrNoAck if he stays silent; ErrState if the
+// call was answered before. After Progress the options are without effect.
 func (c *Call) Answer(ctx context.Context, o *AnswerOptions) error {
 	if o == nil {
 		o = &AnswerOptions{}
@@ -416,28 +441,54 @@ func (c *Call) Answer(ctx context.Context, o *AnswerOptions) error {
 }
 
 // Reject refuses an incoming call with a final response of 300 to 699, such
-// as 486 (Busy Here) or 603 (Decline).
-func (c *Call) Reject(ctx context.Context, status int) error {
+// as 486 (Busy Here), which lets the caller's server try the user's other
+// devices, or 603 (Decline), which is for all of them. Reasons go into Reason
+// headers. ErrState for another status, and once the call is answered or over.
+func (c *Call) Reject(ctx context.Context, status int, reasons ...Reason) error {
+	headers := make([]sipgo.Header, len(reasons))
+	for i, r := range reasons {
+		headers[i] = sipgo.NewHeader("Reason", r.String())
+	}
 	var err error
-	if e := c.run(ctx, func(now time.Time) { err = c.m.Reject(now, status, "") }); e != nil {
+	if e := c.run(ctx, func(now time.Time) { err = c.m.Reject(now, status, "", headers...) }); e != nil {
 		return e
 	}
 	return err
 }
 
 // Hangup ends the call: CANCEL, 603 or BYE as its state needs. Reasons go
-// into Reason headers. It returns when the request is out, not when it is answered, and
-// does nothing to a call that has ended.
+// into Reason headers. It returns when the request is out, not when it is
+// answered, and does nothing to a call that has ended. The call is hung up
+// also where the context has ended already.
+//
+// A call that was not answered yet is over when the peer has confirmed that,
+// 32 seconds later at the most: Wait and Events tell.
 func (c *Call) Hangup(ctx context.Context, reasons ...Reason) error {
-	return c.run(ctx, func(now time.Time) { c.m.Hangup(now, internalReasons(reasons)...) })
+	done := make(chan struct{})
+	posted := c.ua.ep.Post(func(now time.Time) {
+		c.m.Hangup(now, internalReasons(reasons)...)
+		close(done)
+	})
+	if !posted {
+		if c.State() == CallEnded {
+			return nil
+		}
+		return ErrClosed
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.ua.ep.Context().Done():
+		return nil // and with it all calls
+	}
 }
 
-func (c *Call) hangup(reasons []Reason) {
-	_ = c.run(context.Background(), func(now time.Time) { c.m.Hangup(now, internalReasons(reasons)...) })
-}
-
-// Renegotiate makes a new offer in the call (re-INVITE): other directions,
-// streams, keys. A refusal is a *StatusError, and leaves everything as it was.
+// Renegotiate makes a new offer in the call (re-INVITE) and waits for the
+// answer: other directions, streams, keys. A refusal is a *StatusError, and
+// leaves everything as it was. ErrState before the call is established, ErrBusy
+// where eight offers wait already.
 func (c *Call) Renegotiate(ctx context.Context, o offeranswer.Options) error {
 	return c.await(ctx, func(now time.Time, done func(time.Time, error)) { c.m.Reoffer(now, o, done) })
 }
@@ -486,7 +537,7 @@ func checkHeader(name, value string) error {
 		return fmt.Errorf("sip: header field %s: the value has a line end", name)
 	}
 	switch strings.ToLower(name) {
-	case "via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "max-forwards", "contact", "m", "route", "record-route",
+	case "content-encoding", "e", "content-disposition", "rack", "rseq", "via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "max-forwards", "contact", "m", "route", "record-route",
 		"content-length", "l", "content-type", "c", "authorization", "proxy-authorization", "allow", "supported", "k", "require":
 		return fmt.Errorf("sip: header field %s is not for the caller to set", name)
 	}

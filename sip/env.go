@@ -20,7 +20,8 @@ type env Call
 
 func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, h call.RequestHandler) call.Outgoing {
 	o := &endpoint.Outgoing{Req: req, NextCSeq: h.NextCSeq}
-	o.Flow, _ = flow.(*transport.Flow)
+	f, _ := flow.(*transport.Flow)
+	o.Flow = e.ua.dialogFlow(f, req)
 	switch req.Method {
 	case sipgo.INVITE, sipgo.UPDATE:
 		o.Prepare = func(f *transport.Flow, req *sipgo.Request) {
@@ -39,7 +40,7 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 
 func (e *env) Ack(now time.Time, flow transaction.Flow, ack *sipgo.Request, invite call.Outgoing) {
 	o, _ := invite.(*endpoint.Outgoing)
-	e.ua.ep.SendAck(now, flow.(*transport.Flow), ack, o)
+	e.ua.ep.SendAck(now, e.ua.dialogFlow(flow.(*transport.Flow), ack), ack, o)
 }
 
 func (e *env) Contact(flow transaction.Flow) *sipgo.ContactHeader {
@@ -129,6 +130,14 @@ func (ua *UA) contactURI(f *transport.Flow) sipgo.Uri {
 		return uri
 	}
 	uri.Host, uri.Port = f.Via()
+	if ua.acct.direct && f.Reliable() && !f.Accepted() {
+		// Nobody listens on the port that a connection was made from.
+		for _, l := range ua.listening {
+			if l.proto == f.Proto() && (l.addr.Addr().IsUnspecified() || l.addr.Addr().Unmap() == f.Local().Addr().Unmap()) {
+				uri.Port = int(l.addr.Port())
+			}
+		}
+	}
 	if f.Proto() != transport.UDP {
 		// TLS over sip: rather than sips:, which would ask of every hop what
 		// only ours can promise (RFC 5630 §3.3).

@@ -27,8 +27,18 @@ var (
 	ErrState = call.ErrState
 	// ErrEnded: the call has ended.
 	ErrEnded = call.ErrEnded
+	// ErrBusy: too many offers wait already.
+	ErrBusy = call.ErrBusy
 	// ErrNoAck: the peer never acknowledged our answer; the call was ended.
 	ErrNoAck = call.ErrNoAck
+	// ErrNoPrack: the peer never acknowledged a provisional response that he
+	// wanted to acknowledge (RFC 3262); the call was refused.
+	ErrNoPrack = call.ErrNoPrack
+	// ErrNoDescription: the peer accepted a call, or an offer, and did not
+	// say how.
+	ErrNoDescription = call.ErrAnswer
+	// ErrMedia: media could not go on; the error wraps why.
+	ErrMedia = call.ErrMedia
 	// ErrUnregistered: the registration was ended by Unregister or Close.
 	ErrUnregistered = errors.New("sip: unregistered")
 	// ErrNoFlow: there is no connection to the account's server, or it was

@@ -71,7 +71,7 @@ func (l *eventLog[T]) next(n int) (e T, at int, ok bool, wait <-chan struct{}) {
 // all iterates until the log is closed or the context ends.
 func (l *eventLog[T]) all(ctx context.Context) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for n := 0; ; {
+		for n := 0; ctx.Err() == nil; {
 			e, at, ok, wait := l.next(n)
 			switch {
 			case ok:

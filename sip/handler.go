@@ -30,8 +30,9 @@ var extensions = []string{"100rel", "outbound", "gruu", "path"}
 func (h *handler) Request(now time.Time, s *transaction.Server) {
 	ua := (*UA)(h)
 	req := s.Request()
-	if !ua.admitted(s) {
-		ua.log.Warn("request from a stranger refused", "method", req.Method, "from", req.Source())
+	if !ua.acct.direct && !ua.cfg.AnySource && !ua.own(s) {
+		// With a registrar, only what the server has let through.
+		ua.log.Warn("request from a stranger refused", "method", req.Method, "from", s.Flow().(*transport.Flow).Remote())
 		ua.respond(now, s, sipgo.StatusForbidden)
 		return
 	}
@@ -58,12 +59,8 @@ func (h *handler) Request(now time.Time, s *transaction.Server) {
 	}
 }
 
-// admitted tells whether a request may come in: with a registrar, only over
-// the account's own flows, where the server has let it through.
-func (ua *UA) admitted(s *transaction.Server) bool {
-	if ua.acct.direct || ua.cfg.AnySource {
-		return true
-	}
+// own tells whether a request came over one of the account's own flows.
+func (ua *UA) own(s *transaction.Server) bool {
 	from := s.Flow().(*transport.Flow)
 	for _, f := range ua.flows {
 		if f.flow == nil {
@@ -140,21 +137,30 @@ func (ua *UA) find(req *sipgo.Request) *Call {
 // options answers as an INVITE would be answered (RFC 3261 §11.2).
 func (ua *UA) options(now time.Time, s *transaction.Server) {
 	status := sipgo.StatusOK
-	if sipwire.ToTag(s.Request()) == "" && ua.full() {
-		status = sipgo.StatusBusyHere
+	if busy := ua.busy(); busy != 0 && sipwire.ToTag(s.Request()) == "" {
+		status = busy
 	}
 	ua.respond(now, s, status,
-		sipgo.NewHeader("Accept", "application/sdp, multipart/mixed"),
+		sipgo.NewHeader("Accept", call.Accepted),
 		sipgo.NewHeader("Accept-Encoding", "identity"),
 		sipgo.NewHeader("Accept-Language", "en"))
 }
 
-func (ua *UA) full() bool { return ua.draining || len(ua.incoming) == cap(ua.incoming) }
+// busy is how new calls are refused; 0: they are not.
+func (ua *UA) busy() int {
+	switch {
+	case ua.draining:
+		return sipgo.StatusTemporarilyUnavailable
+	case len(ua.incoming) == cap(ua.incoming):
+		return sipgo.StatusBusyHere
+	}
+	return 0
+}
 
 // invited takes the INVITE of a new call.
 func (ua *UA) invited(now time.Time, s *transaction.Server) {
-	if ua.full() {
-		ua.respond(now, s, sipgo.StatusBusyHere)
+	if status := ua.busy(); status != 0 {
+		ua.respond(now, s, status)
 		return
 	}
 	if !takesSDP(s.Request()) {
@@ -164,16 +170,16 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 	c := newCall(ua, Incoming)
 	m, err := call.NewIncoming((*env)(c), ua.timers(), s)
 	if err != nil {
-		ua.respond(now, s, call.StatusOf(err), sipgo.NewHeader("Accept", "application/sdp, multipart/mixed"),
+		ua.respond(now, s, call.StatusOf(err), sipgo.NewHeader("Accept", call.Accepted),
 			sipgo.NewHeader("Accept-Encoding", "identity"))
 		return
 	}
 	c.m, c.id, c.invite, c.server, c.state = m, m.ID(), s.Request(), s, CallIncoming
-	c.local, c.remote = partiesOf(c.invite)
+	c.local, c.remote = partiesOf(c.invite, !ua.acct.direct && ua.own(s))
 	c.flow.Store(s.Flow().(*transport.Flow))
 	ua.calls[callKey{c.id, m.LocalTag()}] = c
 	c.log.add(Event{Time: now, Kind: StateChanged, State: CallIncoming})
-	ua.incoming <- c // there is room: see full, and only the loop fills it
+	ua.incoming <- c // there is room: see busy, and only the loop fills it
 }
 
 // takesSDP tells whether the caller can read the description in our answer:
@@ -192,21 +198,31 @@ func takesSDP(req *sipgo.Request) bool {
 	return false
 }
 
-// partiesOf reads who calls whom. Over the account's own flow the server's word
-// (P-Asserted-Identity, RFC 3325) comes before the caller's.
-func partiesOf(req *sipgo.Request) (local, remote Party) {
+// partiesOf reads who calls whom. A server that we trust, and nobody else, may
+// know better than the caller (P-Asserted-Identity, RFC 3325 §5): at most a SIP
+// and a tel URI, of which the SIP URI counts.
+func partiesOf(req *sipgo.Request, trusted bool) (local, remote Party) {
 	if to := req.To(); to != nil {
-		local = Party{URI: to.Address.String(), Name: to.DisplayName}
+		local = Party{URI: sipwire.FormatURI(&to.Address), Name: to.DisplayName}
 	}
 	if from := req.From(); from != nil {
-		remote = Party{URI: from.Address.String(), Name: from.DisplayName}
+		remote = Party{URI: sipwire.FormatURI(&from.Address), Name: from.DisplayName}
 	}
+	if !trusted {
+		return local, remote
+	}
+	asserted := false
 	for v := range sipwire.Values(req, "P-Asserted-Identity") {
-		if name, uri, _, err := sipwire.ParseNameAddr(v); err == nil && uri.Scheme != "tel" {
-			remote.URI = sipwire.FormatURI(&uri)
-			if name != "" {
-				remote.Name = name
-			}
+		name, uri, _, err := sipwire.ParseNameAddr(v)
+		if err != nil || asserted && uri.Scheme == "tel" {
+			continue
+		}
+		asserted = true
+		remote.URI = sipwire.FormatURI(&uri)
+		if name != "" {
+			remote.Name = name
+		}
+		if uri.Scheme != "tel" {
 			break
 		}
 	}
@@ -281,8 +297,10 @@ func (h *handler) FlowClosed(now time.Time, fl *transport.Flow, err error) {
 	for _, f := range h.flows {
 		if f.flow == fl {
 			f.lost(now, err)
+			return
 		}
 	}
+	(*UA)(h).forget(fl)
 }
 
 // Pong takes the answer to a ping.

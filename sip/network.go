@@ -159,8 +159,15 @@ func (ua *UA) listen(where string) error {
 	if err != nil {
 		return fmt.Errorf("sip: Config.Listen: %w", err)
 	}
-	ua.listening = append(ua.listening, at)
-	return nil
+	return ua.ep.Run(context.Background(), func(time.Time) {
+		ua.listening = append(ua.listening, listener{transport.Proto(proto), at})
+	})
+}
+
+// listener is one of Config.Listen.
+type listener struct {
+	proto transport.Proto
+	addr  netip.AddrPort
 }
 
 // connect opens a flow to the first target that answers. Outside the loop.
@@ -188,12 +195,7 @@ func (ua *UA) connect(ctx context.Context, targets []locate.Target) (*transport.
 // route finds the flow of a request that goes to no flow of the account's: a
 // direct account's. Flows are kept for the next request to the same place.
 func (ua *UA) route(now time.Time, o *endpoint.Outgoing, ready func(now time.Time, f *transport.Flow, err error)) {
-	next := o.Req.Recipient
-	if r := o.Req.GetHeader("Route"); r != nil {
-		if _, uri, _, err := sipwire.ParseNameAddr(r.Value()); err == nil {
-			next = uri
-		}
-	}
+	next := nextHop(o.Req)
 	if ua.acct.proxy != nil {
 		next = *ua.acct.proxy
 	}
@@ -290,15 +292,67 @@ const maxDirect = 4096
 
 func (ua *UA) remember(to hop, f *transport.Flow) {
 	if len(ua.direct) >= maxDirect {
+		busy := make(map[*transport.Flow]bool, len(ua.calls))
+		for _, c := range ua.calls {
+			f, _ := c.m.Flow().(*transport.Flow)
+			busy[f], busy[c.flow.Load()] = true, true
+		}
 		for _, old := range ua.direct {
-			if !old.Reliable() {
-				old.Close(nil) // only forgets the address: a dialog that needs it names it anew
+			if !busy[old] {
+				old.Close(nil)
 			}
 		}
 		clear(ua.direct)
 	}
 	to.transport, to.host = strings.Clone(to.transport), strings.Clone(to.host) // parts of whole messages
 	ua.direct[to] = f
+}
+
+// forget takes note of a connection that has ended.
+func (ua *UA) forget(f *transport.Flow) {
+	if f.Accepted() {
+		return // was never remembered
+	}
+	for to, old := range ua.direct {
+		if old == f {
+			delete(ua.direct, to)
+		}
+	}
+}
+
+// dialogFlow is where a request within a dialog goes: f, on which the dialog
+// lives, or nil where it has to be looked for. A server takes care of its
+// accounts' routes, and a connection leads to who has made it. But over UDP the
+// peer of a direct account is where he says (RFC 3261 §12.2.1.1, §8.1.2), which need
+// not be where he spoke from: unless he names something that can only be an
+// address behind his NAT, or not for us to resolve.
+func (ua *UA) dialogFlow(f *transport.Flow, req *sipgo.Request) *transport.Flow {
+	if !ua.acct.direct || f == nil || f.Reliable() || ua.acct.proxy != nil {
+		return f
+	}
+	next := nextHop(req)
+	addr, err := netip.ParseAddr(strings.Trim(next.Host, "[]"))
+	if err != nil || !addr.IsGlobalUnicast() || addr.IsPrivate() && !f.Remote().Addr().IsPrivate() {
+		return f
+	}
+	q := queryFor(&next)
+	if q.Port == 0 {
+		q.Port = locate.UDP.DefaultPort()
+	}
+	if q.Secure || q.Transport != "" && q.Transport != locate.UDP || !isSame(netip.AddrPortFrom(addr, q.Port), f.Remote()) {
+		return nil
+	}
+	return f
+}
+
+// nextHop is the first of the route set, else the Request-URI (RFC 3261 §8.1.2).
+func nextHop(req *sipgo.Request) sipgo.Uri {
+	if r := req.GetHeader("Route"); r != nil {
+		if _, uri, _, err := sipwire.ParseNameAddr(r.Value()); err == nil {
+			return uri
+		}
+	}
+	return req.Recipient
 }
 
 func tried(o *endpoint.Outgoing, f *transport.Flow) bool {

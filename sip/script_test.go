@@ -289,6 +289,9 @@ func registered(t *testing.T, s *server, cfg *Config, expires int, lines ...stri
 	return ua, c
 }
 
-type sipMessage = sipgo.Message
+type (
+	sipMessage = sipgo.Message
+	sipRequest = sipgo.Request
+)
 
 func contactOfResponse(r *sipgo.Response) string { return r.Contact().Value() }

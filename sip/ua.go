@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +31,7 @@ type UA struct {
 	ep   *endpoint.Endpoint
 	res  locate.Resolver
 
-	listening []netip.AddrPort
+	listening []listener // complete when New returns
 
 	incoming chan *Call
 	gone     chan struct{} // closed when a shutdown has nothing left to wait for
@@ -125,7 +124,11 @@ func (ua *UA) Instance() string { return ua.acct.instance }
 
 // Addrs are the addresses of Config.Listen, in their order.
 func (ua *UA) Addrs() []netip.AddrPort {
-	return slices.Clone(ua.listening)
+	addrs := make([]netip.AddrPort, len(ua.listening))
+	for i, l := range ua.listening {
+		addrs[i] = l.addr
+	}
+	return addrs
 }
 
 // Close ends all calls, unregisters, and closes every connection. It waits

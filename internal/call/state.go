@@ -103,7 +103,7 @@ var (
 	ErrNoPrack = errors.New("no PRACK came for a reliable response of ours")
 	ErrNoAck   = errors.New("no ACK came for our answer")
 	ErrAnswer  = errors.New("the peer accepted without a session description")
-	ErrOffer   = errors.New("the peer sent no session description in its ACK")
+	ErrOffer   = fmt.Errorf("%w in its ACK or PRACK", ErrAnswer)
 	ErrMedia   = errors.New("media failed")
 )
 

@@ -294,10 +294,10 @@ func (o *Outgoing) again(now time.Time, err error) bool {
 
 // SendAck sends the ACK of a 2xx, which belongs to no transaction
 // (RFC 3261 §13.2.2.4), and leaves it ready to be sent again. It carries the
-// credentials of its INVITE (§22.1); invite may be nil. Where the flow has
-// ended, Handler.Route is asked for another. In the loop.
+// credentials of its INVITE (§22.1); invite may be nil. Where the flow is nil
+// or has ended, Handler.Route is asked for another. In the loop.
 func (e *Endpoint) SendAck(now time.Time, f *transport.Flow, ack *sipgo.Request, invite *Outgoing) {
-	if f.Err() != nil {
+	if f == nil || f.Err() != nil {
 		e.cfg.Handler.Route(now, &Outgoing{Req: ack}, func(now time.Time, f *transport.Flow, err error) {
 			if err == nil {
 				e.SendAck(now, f, ack, invite)
