@@ -84,7 +84,7 @@ type phone struct {
 }
 
 // rate is that of what is said and heard here, whatever the codec.
-const rate = 16000
+const rate = 8000
 
 // settings of a phone.
 type settings struct {
@@ -269,7 +269,7 @@ func hum(t *testing.T, a, b *end) {
 
 const (
 	toneA = 500.0
-	toneB = 1200.0
+	toneB = 800.0
 )
 
 // gaps counts the frames of 20 ms in which a tone is not heard.
