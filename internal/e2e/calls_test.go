@@ -10,6 +10,7 @@ import (
 	"github.com/hoorn-phone/hoorn/media"
 	"github.com/hoorn-phone/hoorn/media/mediatest"
 	"github.com/hoorn-phone/hoorn/sip"
+	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
 
 // The main job: two phones on TLS talk over SRTP, with every suite.
@@ -274,4 +275,48 @@ func TestFork(t *testing.T) {
 		}
 		hangup(t, b, a)
 	})
+}
+
+// The lab's echo, with encryption and without.
+func TestEcho(t *testing.T) {
+	for _, transport := range []sip.Transport{sip.TLS, sip.UDP} {
+		t.Run(string(transport), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				alice := w.phone("alice", settings{ua: w.over(transport)})
+				c, err := alice.Dial(t.Context(), "9001", nil)
+				must(t, err)
+				a := alice.end(c)
+				say(t, a)
+				pass(sentence)
+				heard(t, a, a)
+				if secure := a.sess.Stats().Suite != ""; secure != (transport == sip.TLS) {
+					t.Errorf("%v", a.sess.Stats())
+				}
+				must(t, c.Hangup(t.Context()))
+				checkIdle(t, w)
+			})
+		})
+	}
+}
+
+// Everything over IPv6.
+func TestIPv6(t *testing.T) {
+	for _, transport := range []sip.Transport{sip.TLS, sip.TCP, sip.UDP} {
+		t.Run(string(transport), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, func(c *siptest.Config) { c.Addr = labAddr6 })
+				s := settings{ua: w.over(transport), media: media.Config{Codecs: codecsNamed("PCMU")}}
+				alice, bob := w.phone("alice", s), w.phone("bob", s)
+				a, b := alice.call(bob, "bob")
+				hum(t, a, b)
+				if s := a.sess.Stats(); !s.Local.Addr().Is6() || !s.Remote.Addr().Is6() {
+					t.Errorf("%v to %v", s.Local, s.Remote)
+				}
+				must(t, a.Hangup(t.Context()))
+				ended(t, b.Call, sip.Remote)
+				checkIdle(t, w)
+			})
+		})
+	}
 }

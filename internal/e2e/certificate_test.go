@@ -47,7 +47,6 @@ func (b *badge) trust(c *sip.Config) { c.TLS.RootCAs = b.ca.Pool() }
 var domain = testca.Template{URIs: []string{"sip:pbx.example"}}
 
 func TestCertificates(t *testing.T) {
-	const day = 24 * time.Hour
 	for _, c := range []struct {
 		name   string
 		tmpl   testca.Template

