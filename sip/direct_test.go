@@ -13,6 +13,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/hoorn-phone/hoorn/internal/locate"
 	"github.com/hoorn-phone/hoorn/internal/memnet"
 	"github.com/hoorn-phone/hoorn/internal/testca"
 )
@@ -24,10 +25,10 @@ func pair(t *testing.T, transport Transport, mod func(alice, bob *Config)) (n *m
 	a, b := n.Host("10.0.0.1"), n.Host("10.0.0.2")
 	ca := &Config{Account: Account{AOR: "sip:alice@10.0.0.1", Direct: true, Transport: transport},
 		Listen:  []string{string(transport) + ":10.0.0.1:5060"},
-		Network: Network{Dial: a.Dial, Listen: a.Listen, ListenPacket: a.ListenPacket}}
+		Network: Network{Dial: a.Dial, Listen: a.Listen, ListenPacket: a.ListenPacket, Resolver: &locate.Static{}}}
 	cb := &Config{Account: Account{AOR: "sip:bob@10.0.0.2", Direct: true, Transport: transport},
 		Listen:  []string{string(transport) + ":10.0.0.2:5060"},
-		Network: Network{Dial: b.Dial, Listen: b.Listen, ListenPacket: b.ListenPacket}}
+		Network: Network{Dial: b.Dial, Listen: b.Listen, ListenPacket: b.ListenPacket, Resolver: &locate.Static{}}}
 	if mod != nil {
 		mod(ca, cb)
 	}

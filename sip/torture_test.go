@@ -84,7 +84,7 @@ var streams = map[string]int{
 	"rfc4475/inv2543": 400,     // no Content-Length: refused, and the flow is closed (RFC 3261 §18.3)
 }
 
-func tortureFiles(t *testing.T) []string {
+func tortureFiles(t testing.TB) []string {
 	files, err := filepath.Glob("../internal/sipwire/testdata/rfc*/*.dat")
 	if err != nil || len(files) < 61 {
 		t.Fatalf("%d torture messages, %v", len(files), err)
