@@ -101,8 +101,9 @@ type Account struct {
 	// "sip:edge.example.com:5061;transport=tls"; "" is server location for the
 	// Registrar by RFC 3263. With an lr parameter it is also sent as Route.
 	Proxy string
-	// Transport to use where neither a URI nor DNS says: TLS if "". An
-	// account on TLS or WSS never falls back to anything unencrypted.
+	// Transport to use where the URI of Proxy or Registrar, or of whom a
+	// direct account calls, has no transport parameter; "" is TLS. An account
+	// on TLS or WSS never falls back to anything unencrypted.
 	Transport Transport
 	// Direct says that there is no registrar: calls are made to wherever their URI
 	// points, and accepted from anywhere. Register fails.

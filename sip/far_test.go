@@ -71,21 +71,6 @@ func (f *far) request(method string) received {
 	}
 }
 
-// response waits for a response.
-func (f *far) response(status int) received {
-	f.t.Helper()
-	select {
-	case r := <-f.in:
-		if r.res == nil || r.res.StatusCode != status {
-			f.t.Fatalf("got %v %v, want %d", r.req, r.res, status)
-		}
-		return r
-	case <-time.After(2 * time.Hour):
-		f.t.Fatalf("no %d came", status)
-		return received{}
-	}
-}
-
 // reply answers a request; lines are further header fields.
 func (r received) reply(status int, lines ...string) {
 	tag := ""
