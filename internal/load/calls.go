@@ -191,6 +191,9 @@ func rate(ctx context.Context, args []string, log io.Writer) ([]figure, error) {
 	fmt.Fprintln(log, "seconds  calls  failed  median ms  p99 ms  live heap MB  goroutines  cores")
 	report := func(now time.Time, i int) {
 		done := slices.DeleteFunc(slices.Clone(took[window:max(window, i-*perSecond/2)]), func(d time.Duration) bool { return d == 0 })
+		if len(done) == 0 {
+			return
+		}
 		slices.Sort(done)
 		u := cpu()
 		h, g := liveHeap(), int64(runtime.NumGoroutine())
