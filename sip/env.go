@@ -23,7 +23,7 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 	f, _ := flow.(*transport.Flow)
 	o.Flow = e.ua.dialogFlow(f, req)
 	switch req.Method {
-	case sipgo.INVITE, sipgo.UPDATE:
+	case sipgo.INVITE, sipgo.UPDATE, sipgo.REFER, sipgo.SUBSCRIBE, sipgo.NOTIFY:
 		o.Prepare = func(f *transport.Flow, req *sipgo.Request) {
 			req.RemoveHeader("Contact")
 			req.AppendHeader(e.Contact(f))

@@ -18,14 +18,6 @@ import (
 // handler is the UA as its endpoint sees it: in the loop.
 type handler UA
 
-// methods are those that a UA understands; all else gets 405.
-var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE"}
-
-// extensions are the option tags that a UA understands (RFC 3261 §19.2).
-// outbound and gruu concern how a request is routed to us, path the registrar: nothing
-// is asked of us that we do not do.
-var extensions = []string{"100rel", "outbound", "gruu", "path"}
-
 // Request takes a new request (RFC 3261 §8.2).
 func (h *handler) Request(now time.Time, s *transaction.Server) {
 	ua := (*UA)(h)
@@ -49,11 +41,11 @@ func (h *handler) Request(now time.Time, s *transaction.Server) {
 	case req.Recipient.Scheme != "sip" && req.Recipient.Scheme != "sips" && req.Recipient.Scheme != "tel":
 		ua.respond(now, s, 416) // §8.2.2.1
 	case ua.required(now, s):
-	case req.Method == sipgo.OPTIONS:
-		ua.options(now, s)
-	case req.Method == sipgo.INVITE:
-		ua.invited(now, s)
 	default:
+		if take := outside[req.Method]; take != nil {
+			take(ua, now, s)
+			return
+		}
 		// BYE and UPDATE outside of a dialog (§15.1.2).
 		ua.respond(now, s, sipgo.StatusCallTransactionDoesNotExists)
 	}
@@ -116,9 +108,9 @@ func (ua *UA) inDialog(now time.Time, s *transaction.Server) {
 	if ua.required(now, s) {
 		return
 	}
-	if req.Method == sipgo.OPTIONS {
+	if take := within[req.Method]; take != nil {
 		if c.m.Sequence(now, s) {
-			ua.options(now, s)
+			take(c, now, s)
 		}
 		return
 	}

@@ -118,7 +118,7 @@ func (l *leg) request(method sipgo.RequestMethod) *sipgo.Request {
 	req.AppendHeader(&callID)
 	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: cseq, MethodName: method})
 	switch method {
-	case sipgo.INVITE, sipgo.UPDATE:
+	case sipgo.INVITE, sipgo.UPDATE, sipgo.REFER, sipgo.SUBSCRIBE, sipgo.NOTIFY:
 		if contact := l.c.env.Contact(l.flow); contact != nil {
 			req.AppendHeader(contact)
 		}

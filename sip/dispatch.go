@@ -1,0 +1,35 @@
+package sip
+
+import (
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"github.com/hoorn-phone/hoorn/internal/transaction"
+)
+
+// methods are those that a UA understands; all else gets 405.
+var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE"}
+
+// extensions are the option tags that a UA understands (RFC 3261 §19.2).
+// outbound and gruu concern how a request is routed to us, path the registrar: nothing
+// is asked of us that we do not do.
+var extensions = []string{"100rel", "outbound", "gruu", "path"}
+
+// outside are the requests that need no dialog. What is missing here gets 481.
+var outside map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server)
+
+// within are the requests in a call's dialog that are not about its session;
+// the call machine takes the others. Their CSeq was checked.
+var within map[sipgo.RequestMethod]func(c *Call, now time.Time, s *transaction.Server)
+
+// init, since what is called here looks at the tables in turn.
+func init() {
+	outside = map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server){
+		sipgo.OPTIONS: (*UA).options,
+		sipgo.INVITE:  (*UA).invited,
+	}
+	within = map[sipgo.RequestMethod]func(c *Call, now time.Time, s *transaction.Server){
+		sipgo.OPTIONS: func(c *Call, now time.Time, s *transaction.Server) { c.ua.options(now, s) },
+	}
+}
