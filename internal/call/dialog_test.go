@@ -317,3 +317,62 @@ func TestUnknownRequests(t *testing.T) {
 	a.Hangup(w.now)
 	w.over(alice, bob)
 }
+
+// RFC 3891 §3: what a Replaces header is matched with: the dialogs of a call,
+// whether they are early, and whose INVITE it was.
+func TestDialogs_RFC3891_3(t *testing.T) {
+	w, alice, bob := newWorld(t, true)
+	var invite *sipgo.Request
+	answerer(bob, nil, func(now time.Time, req *sipgo.Request) {
+		if req.Method == sipgo.INVITE {
+			invite = req
+			bob.say(now, reply(req, 180, "one", ""))
+			bob.say(now, reply(req, 180, "two", ""))
+		}
+	})
+	a := alice.call(none)
+	if ds := a.Dialogs(); len(ds) != 0 {
+		t.Errorf("before any response: %v", ds)
+	}
+	w.run(time.Second)
+	if _, ok := a.Dialog(); ok {
+		t.Error("a call that nobody has answered has its dialog")
+	}
+	one := Dialog{CallID: a.ID(), LocalTag: a.LocalTag(), RemoteTag: "one", Initiated: true}
+	two := one
+	two.RemoteTag = "two"
+	if ds := a.Dialogs(); !slices.Equal(ds, []Dialog{one, two}) {
+		t.Errorf("two forks: %v", ds)
+	}
+	if d, ok := a.DialogWith("two"); !ok || d != two {
+		t.Errorf("the fork two: %v", d)
+	}
+	bob.say(w.now, reply(invite, 200, "two", "answer"))
+	w.run(time.Second)
+	two.Confirmed = true
+	if d, ok := a.Dialog(); !ok || d != two || !slices.Equal(a.Dialogs(), []Dialog{two}) {
+		t.Errorf("answered: %v, %v", d, a.Dialogs())
+	}
+	if _, ok := a.DialogWith("one"); ok {
+		t.Error("the fork that lost is a dialog still")
+	}
+	a.Hangup(w.now)
+	w.over(alice)
+
+	w, alice, bob = newWorld(t, true)
+	a = alice.call(none)
+	w.run(50 * time.Millisecond)
+	b := bob.incoming[0]
+	theirs := Dialog{CallID: a.ID(), LocalTag: b.LocalTag(), RemoteTag: a.LocalTag()}
+	if d, ok := b.Dialog(); !ok || d != theirs {
+		t.Errorf("called: %v, want %v", d, theirs)
+	}
+	b.Answer(w.now, none, func(time.Time, error) {})
+	w.run(time.Second)
+	theirs.Confirmed = true
+	if d, _ := b.Dialog(); d != theirs {
+		t.Errorf("answered: %v, want %v", d, theirs)
+	}
+	a.Hangup(w.now)
+	w.over(alice, bob)
+}
