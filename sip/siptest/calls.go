@@ -37,6 +37,9 @@ func (l *life) invited(now time.Time, s *transaction.Server) {
 		l.serve(now, s, svc)
 		return
 	}
+	if l.access(now, s, caller, number) {
+		return
+	}
 	callee, devices, found := l.locate(now, uri, number)
 	if !found {
 		l.respond(now, s, sipgo.StatusNotFound)

@@ -29,6 +29,10 @@ type Config struct {
 	// Services are the numbers that answer by themselves. Nil is
 	// DefaultServices; an empty map is none.
 	Services map[string]Service
+	// Codes are access codes in place of those of DefaultCodes; "" takes one
+	// away. What else is dialled comes after them: a user whose Number begins
+	// with a code is not reached by it.
+	Codes map[Feature]string
 
 	Auth      Auth
 	Registrar Registrar
@@ -152,6 +156,10 @@ func (c *Config) complete() error {
 	}
 	if c.Services == nil {
 		c.Services = DefaultServices()
+	}
+	var err error
+	if c.Codes, err = completeCodes(c.Codes); err != nil {
+		return err
 	}
 	if c.Auth.Realm == "" {
 		c.Auth.Realm = defaultRealm

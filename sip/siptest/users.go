@@ -72,9 +72,11 @@ func (d *directory) authenticated(authName string) *User {
 }
 
 // plainNumber takes the visual separators out of a number (RFC 3966 §5.1.1)
-// and parameters off its end.
+// and parameters off its end. A # comes escaped: it may not stand in the user
+// part of a URI (RFC 3261 §25.1).
 func plainNumber(s string) string {
 	s, _, _ = strings.Cut(s, ";")
+	s = strings.ReplaceAll(s, "%23", "#")
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("-.() ", r) {
 			return -1
