@@ -101,6 +101,8 @@ func (r Reason) String() string { return call.Reason(r).String() }
 // End says how a call ended.
 type End struct {
 	By Side
+	// Cause is what became of the call, in one word.
+	Cause Cause
 	// Status is the final response that refused the call, 0 if it was
 	// answered or given up.
 	Status int

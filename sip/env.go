@@ -76,6 +76,7 @@ func (e *env) Event(now time.Time, m *call.Call, ev call.Event) {
 	pub := Event{Time: now, Kind: EventKind(ev.Kind), Status: ev.Status, Phrase: ev.Reason, Streams: ev.Streams, Err: ev.Err}
 	c.mu.Lock()
 	c.media = m.Media()
+	answering := c.state == CallAnswering
 	switch ev.Kind {
 	case call.StateChanged:
 		c.state = CallState(ev.State)
@@ -85,11 +86,7 @@ func (e *env) Event(now time.Time, m *call.Call, ev call.Event) {
 	}
 	c.mu.Unlock()
 	if ev.Kind == call.StateChanged && ev.State == call.Ended {
-		end := m.End()
-		c.ended(now, End{
-			By: Side(end.By), Status: end.Status, Phrase: end.Phrase,
-			Reasons: reasons(end.Reasons), Err: publicError("INVITE", end.Error()),
-		})
+		c.ended(now, c.endOf(m, answering))
 		return
 	}
 	c.log.add(pub)

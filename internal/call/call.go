@@ -190,6 +190,9 @@ func (c *Call) RemoteTag() string {
 	return c.active.remoteTag
 }
 
+// Confirmed tells whether the call was accepted: a 2xx came or went.
+func (c *Call) Confirmed() bool { return c.active != nil && c.active.confirmed }
+
 // Streams describes the agreed media of the call. In the loop it may lag
 // behind an operation under way.
 func (c *Call) Streams() []offeranswer.Stream {
