@@ -9,7 +9,7 @@ import (
 )
 
 // methods are those that a UA understands; all else gets 405.
-var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE"}
+var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY"}
 
 // extensions are the option tags that a UA understands (RFC 3261 §19.2).
 // outbound and gruu concern how a request is routed to us, path the registrar: nothing
@@ -23,13 +23,33 @@ var outside map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.S
 // the call machine takes the others. Their CSeq was checked.
 var within map[sipgo.RequestMethod]func(c *Call, now time.Time, s *transaction.Server)
 
+// apart are the requests with a To tag that may belong to no call: to a
+// subscription, which has a dialog of its own. What is missing here gets 481.
+var apart map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server)
+
+// events are the event packages that a UA understands, by name; all else gets 489.
+var events map[string]eventPackage
+
 // init, since what is called here looks at the tables in turn.
 func init() {
 	outside = map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server){
 		sipgo.OPTIONS: (*UA).options,
 		sipgo.INVITE:  (*UA).invited,
+
+		sipgo.SUBSCRIBE: (*UA).badEvent,
+		sipgo.NOTIFY:    (*UA).notified,
 	}
 	within = map[sipgo.RequestMethod]func(c *Call, now time.Time, s *transaction.Server){
 		sipgo.OPTIONS: func(c *Call, now time.Time, s *transaction.Server) { c.ua.options(now, s) },
+
+		sipgo.SUBSCRIBE: func(c *Call, now time.Time, s *transaction.Server) { c.ua.resubscribed(c, now, s) },
+		sipgo.NOTIFY:    (*Call).notified,
+	}
+	apart = map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server){
+		sipgo.SUBSCRIBE: func(ua *UA, now time.Time, s *transaction.Server) { ua.resubscribed(nil, now, s) },
+		sipgo.NOTIFY:    (*UA).notified,
+	}
+	events = map[string]eventPackage{
+		"refer": {}, // of REFERs (RFC 3515 §2.4.4)
 	}
 }

@@ -101,11 +101,15 @@ func (ua *UA) cancelled(now time.Time, s *transaction.Server) {
 func (ua *UA) inDialog(now time.Time, s *transaction.Server) {
 	req := s.Request()
 	c := ua.find(req)
-	if c == nil {
+	other := apart[req.Method]
+	switch {
+	case c == nil && other == nil:
 		ua.respond(now, s, sipgo.StatusCallTransactionDoesNotExists)
 		return
-	}
-	if ua.required(now, s) {
+	case ua.required(now, s):
+		return
+	case c == nil:
+		other(ua, now, s)
 		return
 	}
 	if take := within[req.Method]; take != nil {
