@@ -50,6 +50,9 @@ type KamailioConfig struct {
 	// MinExpires and MaxExpires bound the lifetime of a registration: it
 	// answers 423 below the one and shortens to the other. Zero means 10 s and 3600 s.
 	MinExpires, MaxExpires time.Duration
+	// DialogEvents makes it a notifier of the dialog event package (RFC 4235):
+	// it tells each user's calls to whoever subscribes to that user.
+	DialogEvents bool
 	// RTPEngine, if not nil, relays the media of every call whose INVITE has
 	// an offer. OfferFlags are what Kamailio asks of it for what the callee
 	// gets (the parameter of rtpengine_offer), besides replacing the
@@ -103,6 +106,7 @@ func StartKamailio(t testing.TB, c KamailioConfig) *Kamailio {
 		FlowTimer, NonceExpire int
 		MinExpires, MaxExpires int
 		Users                  []string
+		DialogEvents           bool
 		RTPEngine              string
 		OfferFlags             string
 		AnswerFlags            string
@@ -110,7 +114,10 @@ func StartKamailio(t testing.TB, c KamailioConfig) *Kamailio {
 		kamailioPorts: k.ports, Dir: dir, Domain: k.Domain, Algorithm: algorithm,
 		FlowTimer: seconds(c.FlowTimer, 30*time.Second), NonceExpire: seconds(c.NonceLife, 300*time.Second),
 		MinExpires: seconds(c.MinExpires, 10*time.Second), MaxExpires: seconds(c.MaxExpires, time.Hour),
-		Users: []string{"alice", "bob", "carol", "dave"},
+		Users: []string{"alice", "bob", "carol", "dave"}, DialogEvents: c.DialogEvents,
+	}
+	if c.DialogEvents {
+		copyTables(t, filepath.Join(dir, "tables"))
 	}
 	if c.RTPEngine != nil {
 		data.RTPEngine = c.RTPEngine.Addr
@@ -121,6 +128,23 @@ func StartKamailio(t testing.TB, c KamailioConfig) *Kamailio {
 	render(t, filepath.Join(dir, "tls.cfg"), "kamailio-tls.cfg.tmpl", k.certs)
 	k.Start()
 	return k
+}
+
+// copyTables makes the empty database that the modules presence and pua do not start without.
+func copyTables(t testing.TB, to string) {
+	t.Helper()
+	if err := os.Mkdir(to, 0o700); err != nil {
+		t.Fatalf("peertest: %v", err)
+	}
+	for _, table := range []string{"version", "presentity", "active_watchers", "watchers", "pua"} {
+		b, err := os.ReadFile(filepath.Join("/usr/share/kamailio/dbtext/kamailio", table))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, table), b, 0o600)
+		}
+		if err != nil {
+			t.Fatalf("peertest: %v", err)
+		}
+	}
 }
 
 // Start starts it again, on the same ports and with no memory of earlier

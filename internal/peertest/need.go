@@ -13,7 +13,7 @@ import (
 // bring it. `make peers` installs all of them; TestMakefileInstallsAll keeps the two
 // lists the same.
 var debian = map[string][]string{
-	"kamailio":  {"kamailio", "kamailio-tls-modules", "kamailio-outbound-modules", "kamailio-websocket-modules"},
+	"kamailio":  {"kamailio", "kamailio-tls-modules", "kamailio-outbound-modules", "kamailio-websocket-modules", "kamailio-presence-modules"},
 	"baresip":   {"baresip-core"},
 	"linphonec": {"linphone-cli"},
 	"sipp":      {"sip-tester"},
