@@ -15,7 +15,6 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/call"
 	"github.com/hoorn-phone/hoorn/internal/endpoint"
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
-	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/internal/transport"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
@@ -148,6 +147,13 @@ const (
 	MediaTimeout           // the peer's packets stay out
 )
 
+// Those that are not of one dialog.
+const (
+	// PartyChanged tells that the call has moved to another dialog: Call.Remote
+	// is who is there now.
+	PartyChanged EventKind = iota + 64
+)
+
 func (k EventKind) String() string {
 	switch k {
 	case StateChanged:
@@ -160,28 +166,32 @@ func (k EventKind) String() string {
 		return "media started"
 	case MediaTimeout:
 		return "media timeout"
+	case PartyChanged:
+		return "party changed"
 	}
 	return "EventKind(" + strconv.Itoa(int(k)) + ")"
 }
 
 // Call is one call. Its methods may be called from any goroutine.
 type Call struct {
-	ua  *UA
-	m   *call.Call // the machine: in the loop alone
-	log eventLog[Event]
-	dir Direction
+	ua     *UA
+	log    eventLog[Event]
+	dir    Direction
+	shared sharedMedia
 
 	id        string
-	local     Party
-	remote    Party
 	anonymous bool
 	invite    *sipgo.Request // incoming: as received, not changed any more
 
-	// In the loop: the transactions of INVITEs, which outlive the call.
-	server  *transaction.Server
-	invites []*endpoint.Outgoing
+	// In the loop.
+	set     *dialogSet
+	m       *call.Call // set's machine
+	move    *move
+	leaving *leaving
 
 	mu      sync.Mutex
+	local   Party
+	remote  Party
 	state   CallState
 	end     End
 	media   offeranswer.Media
@@ -232,12 +242,45 @@ func (ua *UA) Dial(ctx context.Context, uri string, o *DialOptions) (*Call, erro
 // Start begins a call and returns at once: Events and Answered tell how it goes on.
 // The context is for the beginning only.
 func (ua *UA) Start(ctx context.Context, uri string, o *DialOptions) (*Call, error) {
-	to, err := ua.target(uri)
+	if o == nil {
+		o = &DialOptions{}
+	}
+	inv, err := ua.invitation(uri, o)
 	if err != nil {
 		return nil, err
 	}
-	if o == nil {
-		o = &DialOptions{}
+	c := newCall(ua, Outgoing)
+	c.anonymous = o.Anonymous
+	refused := false
+	err = ua.ep.Run(ctx, func(now time.Time) {
+		if refused = ua.draining; refused {
+			return
+		}
+		set := c.outgoing(inv)
+		c.begun(set)
+		c.local, c.remote = set.local, set.remote
+		set.begin(now)
+	})
+	switch {
+	case err != nil:
+		// What Run was given may still run, but not after this.
+		ua.ep.Post(func(now time.Time) {
+			if c.m != nil {
+				c.hangup(now)
+			}
+		})
+		return nil, publicError("INVITE", err)
+	case refused:
+		return nil, ErrClosed
+	}
+	return c, nil
+}
+
+// invitation says in an INVITE what the options wish.
+func (ua *UA) invitation(uri string, o *DialOptions) (*invitation, error) {
+	to, err := ua.target(uri)
+	if err != nil {
+		return nil, err
 	}
 	headers := make([]sipgo.Header, 0, len(o.Headers))
 	for _, h := range o.Headers {
@@ -250,55 +293,27 @@ func (ua *UA) Start(ctx context.Context, uri string, o *DialOptions) (*Call, err
 	if name == "" {
 		name = ua.acct.name
 	}
-	from := ua.acct.aor
+	inv := &invitation{to: to, from: ua.acct.aor, name: name, headers: headers, media: o.Media}
 	if o.Anonymous {
-		headers = append(headers, sipgo.NewHeader("Privacy", "id"),
-			sipgo.NewHeader("P-Preferred-Identity", sipwire.FormatNameAddr(name, &from, nil)))
-		from, name = sipgo.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}, "Anonymous"
+		inv.headers = append(inv.headers, sipgo.NewHeader("Privacy", "id"),
+			sipgo.NewHeader("P-Preferred-Identity", sipwire.FormatNameAddr(name, &inv.from, nil)))
+		inv.from, inv.name = sipgo.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}, "Anonymous"
 	}
-	c := newCall(ua, Outgoing)
-	c.anonymous = o.Anonymous
-	refused := false
-	err = ua.ep.Run(ctx, func(now time.Time) {
-		if refused = ua.draining; refused {
-			return
-		}
-		c.m = call.New((*env)(c), ua.timers(), call.Start{
-			To: to, From: from, FromName: name, Routes: ua.preloaded(), Headers: headers,
-		})
-		c.id = c.m.ID()
-		c.local = Party{URI: ua.acct.aor.String(), Name: name}
-		c.remote = Party{URI: to.String()}
-		ua.calls[callKey{c.id, c.m.LocalTag()}] = c
-		c.begin(now, o.Media)
-	})
-	switch {
-	case err != nil:
-		// What Run was given may still run, but not after this.
-		ua.ep.Post(func(now time.Time) {
-			if c.m != nil {
-				c.m.Hangup(now)
-			}
-		})
-		return nil, publicError("INVITE", err)
-	case refused:
-		return nil, ErrClosed
-	}
-	return c, nil
+	return inv, nil
 }
 
 // begin finds the way first, since media have to know the address that the
 // peer will see.
-func (c *Call) begin(now time.Time, o offeranswer.Options) {
-	probe := &endpoint.Outgoing{Req: c.m.Invite()}
-	(*handler)(c.ua).Route(now, probe, func(now time.Time, f *transport.Flow, err error) {
+func (s *dialogSet) begin(now time.Time) {
+	probe := &endpoint.Outgoing{Req: s.m.Invite()}
+	(*handler)(s.c.ua).Route(now, probe, func(now time.Time, f *transport.Flow, err error) {
 		switch {
-		case c.m.State() == call.Ended: // hung up meanwhile
+		case s.m.State() == call.Ended: // hung up meanwhile
 		case err != nil:
-			c.m.Abort(now, err)
+			s.m.Abort(now, err)
 		default:
-			c.flow.Store(f)
-			c.m.Dial(now, o)
+			s.c.flow.Store(f)
+			s.m.Dial(now, s.inv.media)
 		}
 	})
 }
@@ -307,7 +322,8 @@ func newCall(ua *UA, dir Direction) *Call {
 	return &Call{ua: ua, dir: dir, up: make(chan struct{}), done: make(chan struct{})}
 }
 
-// ID is the Call-ID (RFC 3261 §8.1.1.4).
+// ID is the Call-ID (RFC 3261 §8.1.1.4) of the call's first dialog. It stays
+// when the call moves to another; Dialog has the present one.
 func (c *Call) ID() string { return c.id }
 
 // Direction tells who called.
@@ -316,10 +332,19 @@ func (c *Call) Direction() Direction { return c.dir }
 // Local is who we are in this call; Remote is the other side. For an incoming
 // call that is what the account's server asserts (RFC 3325), where it does,
 // else what the caller says of himself.
-func (c *Call) Local() Party { return c.local }
+func (c *Call) Local() Party {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local
+}
 
-// Remote is the other side; see Local.
-func (c *Call) Remote() Party { return c.remote }
+// Remote is the other side; see Local. It changes when the call moves to
+// another dialog: see PartyChanged.
+func (c *Call) Remote() Party {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.remote
+}
 
 // Header returns the values of a header field of an incoming call's INVITE;
 // nil for outgoing calls.
@@ -468,7 +493,7 @@ func (c *Call) Reject(ctx context.Context, status int, reasons ...Reason) error 
 func (c *Call) Hangup(ctx context.Context, reasons ...Reason) error {
 	done := make(chan struct{})
 	posted := c.ua.ep.Post(func(now time.Time) {
-		c.m.Hangup(now, internalReasons(reasons)...)
+		c.hangup(now, internalReasons(reasons)...)
 		close(done)
 	})
 	if !posted {

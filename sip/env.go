@@ -15,13 +15,13 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
-// env is a Call as its machine sees it.
-type env Call
+// env is a dialog set as its machine sees it.
+type env dialogSet
 
 func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, h call.RequestHandler) call.Outgoing {
 	o := &endpoint.Outgoing{Req: req, NextCSeq: h.NextCSeq}
 	f, _ := flow.(*transport.Flow)
-	o.Flow = e.ua.dialogFlow(f, req)
+	o.Flow = e.c.ua.dialogFlow(f, req)
 	switch req.Method {
 	case sipgo.INVITE, sipgo.UPDATE, sipgo.REFER, sipgo.SUBSCRIBE, sipgo.NOTIFY:
 		o.Prepare = func(f *transport.Flow, req *sipgo.Request) {
@@ -34,13 +34,13 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 	if req.Method == sipgo.INVITE {
 		e.invites = append(e.invites, o)
 	}
-	e.ua.ep.Send(now, o)
+	e.c.ua.ep.Send(now, o)
 	return o
 }
 
 func (e *env) Ack(now time.Time, flow transaction.Flow, ack *sipgo.Request, invite call.Outgoing) {
 	o, _ := invite.(*endpoint.Outgoing)
-	e.ua.ep.SendAck(now, e.ua.dialogFlow(flow.(*transport.Flow), ack), ack, o)
+	e.c.ua.ep.SendAck(now, e.c.ua.dialogFlow(flow.(*transport.Flow), ack), ack, o)
 }
 
 func (e *env) Contact(flow transaction.Flow) *sipgo.ContactHeader {
@@ -48,34 +48,38 @@ func (e *env) Contact(flow transaction.Flow) *sipgo.ContactHeader {
 	if f == nil {
 		return nil
 	}
-	return &sipgo.ContactHeader{Address: e.ua.dialogContact(f, e.anonymous)}
+	return &sipgo.ContactHeader{Address: e.c.ua.dialogContact(f, e.c.anonymous)}
 }
 
-func (e *env) Decorate(m sipgo.Message) { e.ua.decorate(m) }
-func (e *env) Timers() *timerq.Queue    { return &e.ua.ep.Q }
-func (e *env) ID(n int) string          { return e.ua.ep.ID(n) }
-func (e *env) Float() float64           { return e.ua.ep.Float() }
+func (e *env) Decorate(m sipgo.Message) { e.c.ua.decorate(m) }
+func (e *env) Timers() *timerq.Queue    { return &e.c.ua.ep.Q }
+func (e *env) ID(n int) string          { return e.c.ua.ep.ID(n) }
+func (e *env) Float() float64           { return e.c.ua.ep.Float() }
 
 func (e *env) Go(work func(), done func(now time.Time), abort func()) {
-	e.ua.ep.Go(func(context.Context) { work() }, done, abort)
+	e.c.ua.ep.Go(func(context.Context) { work() }, done, abort)
 }
 
-func (e *env) Post(fn func(now time.Time)) { e.ua.ep.Post(fn) }
+func (e *env) Post(fn func(now time.Time)) { e.c.ua.ep.Post(fn) }
 
 func (e *env) NewMedia(ctx context.Context, notify func(offeranswer.Event)) (offeranswer.Media, error) {
-	ua := e.ua
+	ua := e.c.ua
 	oe := offeranswer.Env{Secure: ua.acct.transport.Secure(), Notify: notify}
-	if f := (*Call)(e).flow.Load(); f != nil {
+	if f := e.c.flow.Load(); f != nil {
 		oe.Local, oe.Secure = f.Local().Addr(), f.Secure()
 	}
-	return ua.cfg.NewMedia(ctx, oe)
+	return e.media.make(ctx, oe, ua.cfg.NewMedia)
 }
 
-func (e *env) Event(now time.Time, m *call.Call, ev call.Event) {
-	c := (*Call)(e)
+func (e *env) Event(now time.Time, _ *call.Call, ev call.Event) {
+	e.c.event(now, (*dialogSet)(e), ev)
+}
+
+// tell passes on what happened in the call's dialog set.
+func (c *Call) tell(now time.Time, ev call.Event) {
 	pub := Event{Time: now, Kind: EventKind(ev.Kind), Status: ev.Status, Phrase: ev.Reason, Streams: ev.Streams, Err: ev.Err}
 	c.mu.Lock()
-	c.media = m.Media()
+	c.media = real(c.m.Media())
 	answering := c.state == CallAnswering
 	switch ev.Kind {
 	case call.StateChanged:
@@ -86,7 +90,7 @@ func (e *env) Event(now time.Time, m *call.Call, ev call.Event) {
 	}
 	c.mu.Unlock()
 	if ev.Kind == call.StateChanged && ev.State == call.Ended {
-		c.ended(now, c.endOf(m, answering))
+		c.ended(now, c.endOf(c.m, answering))
 		return
 	}
 	c.log.add(pub)
@@ -100,15 +104,18 @@ func (c *Call) ended(now time.Time, end End) {
 	c.mu.Lock()
 	c.state, c.end = CallEnded, end
 	c.mu.Unlock()
+	if c.shared.end() {
+		c.ua.ep.Go(func(context.Context) { _ = c.shared.close() }, func(time.Time) {}, nil)
+	}
 	c.log.add(Event{Time: now, Kind: StateChanged, State: CallEnded})
 	c.log.close()
 	c.upOnce.Do(func() { close(c.up) })
 	c.doneOnce.Do(func() { close(c.done) })
 }
 
-// Ended forgets the call: whatever still comes for it gets 481.
+// Ended forgets the dialog set: whatever still comes for it gets 481.
 func (e *env) Ended(now time.Time, m *call.Call) {
-	delete(e.ua.calls, callKey{m.ID(), m.LocalTag()})
+	delete(e.c.ua.calls, callKey{m.ID(), m.LocalTag()})
 	// Their transactions linger for 64*T1, and must not keep the call as long.
 	for _, o := range e.invites {
 		o.Release(m.RemoteTag())
@@ -117,7 +124,7 @@ func (e *env) Ended(now time.Time, m *call.Call) {
 		e.server.User = nil
 	}
 	e.invites, e.server = nil, nil
-	e.ua.checkGone(now)
+	e.c.ua.checkGone(now)
 }
 
 // contactURI is where the registrar finds us on a flow.

@@ -176,8 +176,8 @@ func (f *accountFlow) dialled(now time.Time, fl *transport.Flow, target locate.T
 		f.servers = servers
 	}
 	if f.last != nil {
-		for _, c := range f.ua.calls {
-			c.m.Moved(f.last, fl)
+		for _, set := range f.ua.calls {
+			set.m.Moved(f.last, fl)
 		}
 		f.last = nil
 	}

@@ -100,29 +100,29 @@ func (ua *UA) cancelled(now time.Time, s *transaction.Server) {
 
 func (ua *UA) inDialog(now time.Time, s *transaction.Server) {
 	req := s.Request()
-	c := ua.find(req)
+	set := ua.find(req)
 	other := apart[req.Method]
 	switch {
-	case c == nil && other == nil:
+	case set == nil && other == nil:
 		ua.respond(now, s, sipgo.StatusCallTransactionDoesNotExists)
 		return
 	case ua.required(now, s):
 		return
-	case c == nil:
+	case set == nil:
 		other(ua, now, s)
 		return
 	}
 	if take := within[req.Method]; take != nil {
-		if c.m.Sequence(now, s) {
-			take(c, now, s)
+		if set.m.Sequence(now, s) {
+			take(set.c, now, s)
 		}
 		return
 	}
-	c.m.OnRequest(now, s)
+	set.m.OnRequest(now, s)
 }
 
-// find finds the call that a request from the peer belongs to.
-func (ua *UA) find(req *sipgo.Request) *Call {
+// find finds the dialogs that a request from the peer belongs to.
+func (ua *UA) find(req *sipgo.Request) *dialogSet {
 	id := req.CallID()
 	if id == nil {
 		return nil
@@ -164,16 +164,14 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 		return
 	}
 	c := newCall(ua, Incoming)
-	m, err := call.NewIncoming((*env)(c), ua.timers(), s)
-	if err != nil {
-		ua.respond(now, s, call.StatusOf(err), sipgo.NewHeader("Accept", call.Accepted),
-			sipgo.NewHeader("Accept-Encoding", "identity"))
+	set := c.incoming(now, s)
+	if set == nil {
 		return
 	}
-	c.m, c.id, c.invite, c.server, c.state = m, m.ID(), s.Request(), s, CallIncoming
-	c.local, c.remote = partiesOf(c.invite, !ua.acct.direct && ua.own(s))
+	c.begun(set)
+	c.invite, c.state = s.Request(), CallIncoming
+	c.local, c.remote = set.local, set.remote
 	c.flow.Store(s.Flow().(*transport.Flow))
-	ua.calls[callKey{c.id, m.LocalTag()}] = c
 	c.log.add(Event{Time: now, Kind: StateChanged, State: CallIncoming})
 	ua.incoming <- c // there is room: see busy, and only the loop fills it
 }
@@ -237,8 +235,8 @@ func (ua *UA) respond(now time.Time, s *transaction.Server, status int, headers 
 // Ack takes the ACK of a 2xx.
 func (h *handler) Ack(now time.Time, _ *transport.Flow, ack *sipgo.Request) {
 	ua := (*UA)(h)
-	if c := ua.find(ack); c != nil {
-		c.m.OnAck(now, ack)
+	if set := ua.find(ack); set != nil {
+		set.m.OnAck(now, ack)
 	}
 }
 

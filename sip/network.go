@@ -293,9 +293,9 @@ const maxDirect = 4096
 func (ua *UA) remember(to hop, f *transport.Flow) {
 	if len(ua.direct) >= maxDirect {
 		busy := make(map[*transport.Flow]bool, len(ua.calls))
-		for _, c := range ua.calls {
-			f, _ := c.m.Flow().(*transport.Flow)
-			busy[f], busy[c.flow.Load()] = true, true
+		for _, set := range ua.calls {
+			f, _ := set.m.Flow().(*transport.Flow)
+			busy[f], busy[set.c.flow.Load()] = true, true
 		}
 		for _, old := range ua.direct {
 			if !busy[old] {

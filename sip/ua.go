@@ -37,7 +37,7 @@ type UA struct {
 	gone     chan struct{} // closed when a shutdown has nothing left to wait for
 
 	// What follows belongs to the loop.
-	calls    map[callKey]*Call
+	calls    map[callKey]*dialogSet
 	flows    []*accountFlow
 	reg      *Registration
 	aside    locate.Aside
@@ -81,7 +81,7 @@ func New(cfg *Config) (*UA, error) {
 		cfg: c, acct: acct, log: c.Logger,
 		incoming: make(chan *Call, c.AcceptQueue),
 		gone:     make(chan struct{}),
-		calls:    make(map[callKey]*Call),
+		calls:    make(map[callKey]*dialogSet),
 		direct:   make(map[hop]*transport.Flow),
 	}
 	if ua.res, err = newResolver(c.Network.Resolver); err != nil {
@@ -169,9 +169,9 @@ func (ua *UA) drain(now time.Time) {
 		return
 	}
 	ua.draining = true
-	for _, c := range ua.calls {
-		if c.m.Reject(now, sipgo.StatusTemporarilyUnavailable, "") != nil {
-			c.m.Hangup(now)
+	for _, set := range ua.calls {
+		if set.m.Reject(now, sipgo.StatusTemporarilyUnavailable, "") != nil {
+			set.c.hangup(now)
 		}
 	}
 	ua.unregister(now)
@@ -180,8 +180,8 @@ func (ua *UA) drain(now time.Time) {
 
 // abandon ends what a shutdown could not wait for.
 func (ua *UA) abandon(now time.Time) {
-	for _, c := range ua.calls {
-		c.m.Abort(now, ErrClosed)
+	for _, set := range ua.calls {
+		set.m.Abort(now, ErrClosed)
 	}
 	if ua.reg != nil {
 		ua.reg.end(now, ErrUnregistered)
