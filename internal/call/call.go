@@ -125,6 +125,7 @@ type Call struct {
 	inward   *transaction.Server // the peer's re-INVITE or UPDATE being answered
 	reoff    *reoffer            // our re-INVITE under way
 	queued   []*reoffer
+	holding  holding
 
 	media    offeranswer.Media // as the loop knows it
 	made     offeranswer.Media // as the operation under way sees it

@@ -174,7 +174,7 @@ func (c *Call) reofferReceived(now time.Time, l *leg, s *transaction.Server) {
 	} else {
 		// A peer that asks for an offer in mid-call is often a server that
 		// joins us with somebody else, who is not to know the keys of before.
-		c.makeOffer(now, l, offeranswer.Options{NewKeys: true}, ready)
+		c.makeOffer(now, l, offeranswer.Options{NewKeys: true}, c.holding.wish, ready)
 	}
 }
 

@@ -39,6 +39,8 @@ type leg struct {
 	media    offeranswer.Leg // for operations alone, like Call.made
 	lastSDP  string          // the provisional answer already applied
 	answered bool            // an answer was applied
+	holds    bool            // our offer, the open one or the last, says hold
+	held     bool            // ... and what is agreed
 	streams  []offeranswer.Stream
 }
 
@@ -205,7 +207,7 @@ func (l *leg) setAnswer(now time.Time, sdp []byte, provisional bool, done func(n
 		}
 	}, func(now time.Time) {
 		if err == nil {
-			l.answered, l.streams = true, streams
+			l.answered, l.streams, l.held = true, streams, l.holds
 			c.changed(now, l)
 		}
 		done(now, err)

@@ -110,6 +110,7 @@ func (c *Call) notify(e offeranswer.Event) {
 // changed tells the user what is agreed now.
 func (c *Call) changed(now time.Time, l *leg) {
 	c.env.Event(now, c, Event{Kind: MediaChanged, Streams: l.streams})
+	c.noteHold(now, l)
 }
 
 // StatusOf is the SIP status that an error of this package or of media means.

@@ -125,7 +125,7 @@ func (c *Call) sayReliably(now time.Time, r *sipgo.Response) {
 		// "If the INVITE request did not contain an offer, the UAS MUST
 		// [...] send an offer" in the first reliable response (RFC 3262 §5).
 		c.offered, p.making = true, true
-		c.makeOffer(now, c.active, offeranswer.Options{}, func(now time.Time, sdp []byte, err error) {
+		c.makeOffer(now, c.active, offeranswer.Options{}, false, func(now time.Time, sdp []byte, err error) {
 			p.making = false
 			if err != nil {
 				c.refuse(now, StatusOf(err), "", End{By: Network, Err: err})

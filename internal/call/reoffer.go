@@ -17,6 +17,7 @@ type reoffer struct {
 	c     *Call
 	l     *leg
 	o     offeranswer.Options
+	hold  *bool // it is about hold; nil: hold stays as our user wants it
 	done  func(now time.Time, err error)
 	out   Outgoing
 	glare timerq.Timer // set while we wait after a 491
@@ -55,7 +56,7 @@ func (c *Call) reoffer(now time.Time, r *reoffer) {
 	switch {
 	case c.state == Ended:
 		r.finish(now, ErrEnded)
-	case c.state != Established:
+	case c.state != Established && (c.state != Answering || r.hold == nil):
 		r.finish(now, ErrState)
 	case len(c.queued) >= maxPending:
 		r.finish(now, ErrBusy)
@@ -85,7 +86,13 @@ func (r *reoffer) start(now time.Time) {
 		c.queued = append([]*reoffer{r}, c.queued...)
 		return
 	}
-	c.makeOffer(now, r.l, r.o, func(now time.Time, sdp []byte, err error) {
+	if r.hold != nil && *r.hold == c.holding.agreed.Local {
+		c.reoff = nil // it is so, or an answer has said it meanwhile
+		r.finish(now, nil)
+		c.next(now)
+		return
+	}
+	c.makeOffer(now, r.l, r.o, r.held(), func(now time.Time, sdp []byte, err error) {
 		if c.reoff != r {
 			return
 		}
@@ -152,6 +159,9 @@ func (r *reoffer) Response(now time.Time, flow transaction.Flow, res *sipgo.Resp
 				return
 			}
 			c.reoff = nil
+			if err == nil {
+				c.holding.remember(r.o.Direction)
+			}
 			r.finish(now, err)
 			if err != nil {
 				c.drop(now, End{By: Network, Err: err})
@@ -191,6 +201,7 @@ func (r *reoffer) Response(now time.Time, flow transaction.Flow, res *sipgo.Resp
 func (r *reoffer) refused(now time.Time, err error) {
 	r.rollback(now)
 	r.c.reoff = nil
+	r.unwish()
 	r.finish(now, err)
 	r.c.next(now)
 }

@@ -52,6 +52,8 @@ type Event struct {
 	Streams []offeranswer.Stream
 	// Err, of MediaTimeout.
 	Err error
+	// Held, of HoldChanged.
+	Held Hold
 }
 
 // EventKind tells events apart.
@@ -64,6 +66,7 @@ const (
 	MediaChanged                      // an offer/answer exchange is complete: Streams
 	MediaStarted                      // the peer's first packet was accepted
 	MediaTimeout                      // the peer has been silent for too long: Err
+	HoldChanged                       // somebody was put on hold or taken back: Held
 )
 
 // Side is who ended a call.

@@ -56,6 +56,7 @@ func New(env Env, t Timers, s Start) *Call {
 // Dial makes the offer and sends the INVITE.
 func (c *Call) Dial(now time.Time, o offeranswer.Options) {
 	c.env.Event(now, c, Event{Kind: StateChanged, State: Calling})
+	c.holding.remember(o.Direction)
 	var sdp []byte
 	var err error
 	c.do(now, func(ctx context.Context) {
@@ -247,6 +248,7 @@ func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 			return
 		}
 		c.setState(now, Established)
+		c.noteHold(now, l) // of what was agreed before it was the call
 		c.next(now)
 	}
 	sdp, err := SDP(r)

@@ -176,7 +176,8 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 		// Offer and answer went with a reliable response and its PRACK.
 		c.do(now, func(context.Context) {}, func(now time.Time) { ready(now, nil, nil) })
 	default:
-		c.makeOffer(now, l, o, ready)
+		c.holding.remember(o.Direction)
+		c.makeOffer(now, l, o, false, ready)
 	}
 }
 
@@ -186,6 +187,8 @@ func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Opt
 	var sdp []byte
 	var streams []offeranswer.Stream
 	var err error
+	hold := c.holding.wish
+	full := c.holding.answering(offer, o, hold)
 	c.do(now, func(ctx context.Context) {
 		if err = c.makeMedia(ctx); err != nil {
 			return
@@ -193,7 +196,7 @@ func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Opt
 		if err = l.makeMedia(); err != nil {
 			return
 		}
-		if sdp, err = l.media.Answer(ctx, offer, o); err == nil {
+		if sdp, err = l.media.Answer(ctx, offer, full); err == nil {
 			err = l.media.Commit()
 			streams = l.media.Streams()
 		}
@@ -203,17 +206,20 @@ func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Opt
 		}
 	}, func(now time.Time) {
 		if err == nil {
-			l.streams = streams
+			l.streams, l.held = streams, hold
+			c.holding.remember(o.Direction)
 			c.changed(now, l)
 		}
 		ready(now, sdp, err)
 	})
 }
 
-// makeOffer makes an offer within a dialog.
-func (c *Call) makeOffer(now time.Time, l *leg, o offeranswer.Options, ready func(now time.Time, sdp []byte, err error)) {
+// makeOffer makes an offer within a dialog, with the peer on hold or not.
+func (c *Call) makeOffer(now time.Time, l *leg, o offeranswer.Options, hold bool, ready func(now time.Time, sdp []byte, err error)) {
 	var sdp []byte
 	var err error
+	l.holds = hold
+	o = c.holding.offering(l.streams, o, hold)
 	c.do(now, func(ctx context.Context) {
 		if err = c.makeMedia(ctx); err != nil {
 			return

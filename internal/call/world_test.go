@@ -295,6 +295,8 @@ func (e partyEnv) Event(_ time.Time, c *Call, ev Event) {
 		e.events = append(e.events, "started")
 	case MediaTimeout:
 		e.events = append(e.events, fmt.Sprint("timeout ", ev.Err))
+	case HoldChanged:
+		e.events = append(e.events, fmt.Sprintf("held %+v", ev.Held))
 	}
 }
 func (e partyEnv) Ended(_ time.Time, c *Call) {

@@ -186,6 +186,9 @@ func (l *Leg) Streams() []offeranswer.Stream {
 			Kind: m.Kind, Local: m.Local, Remote: m.Remote,
 			Secure: m.Secure(), Detail: m.detail(), Disabled: m.Disabled,
 		}
+		if m.ConnectionHold { // RFC 3264 §8.4: as good as sendonly
+			out[i].Remote = direct(m.Remote.Sends(), false)
+		}
 	}
 	return out
 }
