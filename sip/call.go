@@ -133,6 +133,8 @@ type Event struct {
 	Streams []offeranswer.Stream
 	// Err says more, of MediaTimeout.
 	Err error
+	// Held says who is on hold now, of HoldChanged.
+	Held Hold
 }
 
 // EventKind is the kind of an Event.
@@ -145,6 +147,7 @@ const (
 	MediaChanged           // an offer/answer exchange was completed: early media too
 	MediaStarted           // the peer's first packet came
 	MediaTimeout           // the peer's packets stay out
+	HoldChanged            // one side was put on hold, or taken back
 )
 
 // Those that are not of one dialog.
@@ -166,6 +169,8 @@ func (k EventKind) String() string {
 		return "media started"
 	case MediaTimeout:
 		return "media timeout"
+	case HoldChanged:
+		return "hold changed"
 	case PartyChanged:
 		return "party changed"
 	}
@@ -196,6 +201,7 @@ type Call struct {
 	end     End
 	media   offeranswer.Media
 	streams []offeranswer.Stream
+	held    Hold
 
 	flow atomic.Pointer[transport.Flow] // that the INVITE came or goes over
 

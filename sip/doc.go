@@ -77,6 +77,6 @@
 //
 // Transfer (REFER), subscriptions (SUBSCRIBE, NOTIFY), instant messages, INFO,
 // session timers (RFC 4028) of our own, ICE, and an account's move to another
-// network while it is up. Hold is [Call.Renegotiate] with directions. A 3xx
+// network while it is up. A 3xx
 // ends a call; its Contacts are in the StatusError, for the app to decide.
 package sip

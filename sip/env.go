@@ -87,6 +87,9 @@ func (c *Call) tell(now time.Time, ev call.Event) {
 		pub.State = c.state
 	case call.MediaChanged:
 		c.streams = ev.Streams
+	case call.HoldChanged:
+		c.held = Hold(ev.Held)
+		pub.Held = c.held
 	}
 	c.mu.Unlock()
 	if ev.Kind == call.StateChanged && ev.State == call.Ended {
