@@ -44,6 +44,15 @@
 // them all. Each answer has its own keys, by which its packets are known; what
 // we send is one stream, whoever is selected.
 //
+// # Moves
+//
+// A call that goes to another dialog (a transfer, a pull), or whose peer is
+// moved elsewhere by a re-INVITE, makes before it breaks: what was heard goes on
+// until the first sound of the new leg or source is due, for at most half a
+// second. Packets of the former source that come after it are ignored. What is
+// sent goes to the new peer at once, under keys that the former one does not
+// have. [Stats.LongestGap] tells what the listener lost.
+//
 // # Addresses
 //
 // A NAT in front of the peer makes its description wrong. An encrypted stream

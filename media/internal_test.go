@@ -96,6 +96,73 @@ func TestTurnAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Who has not seen our sequence numbers gets a new source once they have gone
+// so far that the roll-over counter cannot be known (RFC 3711 §3.3.1), also who
+// saw them long ago; and no key protects two packets with one index.
+func TestWhoJoinsLateGetsANewSource(t *testing.T) {
+	a, b := pair(t, Config{Codecs: []codec.Codec{g711.PCMU()}})
+	m, err := a.e.NewSession(t.Context(), a.env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := m.(*Session)
+	offer, err := a.Offer(t.Context(), offeranswer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, _ := c.Leg("d")
+	answer, err := theirs.Answer(t.Context(), offer, offeranswer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	ours, _ := a.Leg("c")
+	if err := ours.SetAnswer(t.Context(), answer, false); err != nil {
+		t.Fatal(err)
+	}
+	c.pacer.remove(c)
+	a.e.wg.Wait()
+	w, due := newWork(), time.Now()
+	turns := func() {
+		for range 20 {
+			due = due.Add(frameTime)
+			a.turn(w, due)
+			b.turn(w, due)
+			c.turn(w, due)
+		}
+	}
+	far := func() {
+		a.mu.Lock()
+		a.send.index += joinLimit
+		a.mu.Unlock()
+	}
+	turns()
+	source := a.send.ssrc
+	far()
+	if err := a.Select(ours); err != nil {
+		t.Fatal(err)
+	}
+	turns()
+	joined := a.send.ssrc
+	if st := c.Stats().Received; joined == source || st.BadSRTP > 0 || st.Packets == 0 {
+		t.Errorf("the new peer: source %x, %+v", joined, st)
+	}
+	far()
+	if err := ours.Close(); err != nil { // back to b, who knows nothing of this source
+		t.Fatal(err)
+	}
+	before := b.Stats().Received.Packets
+	turns()
+	if st := b.Stats().Received; a.send.ssrc == joined || st.BadSRTP > 0 || st.Packets == before {
+		t.Errorf("the former peer: source %x, %+v", a.send.ssrc, st)
+	}
+	if n := a.Stats().Sent.Failed; n > 0 {
+		t.Errorf("%d packets that could not be protected", n)
+	}
+}
+
 // A pacer that comes back from a suspended machine skips what has passed, and
 // its sessions' timestamps with it.
 func TestTimestampsTellTheTime(t *testing.T) {

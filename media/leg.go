@@ -41,19 +41,27 @@ type leg struct {
 	route  route
 	rx     receiver
 
-	sentTo  bool // it has seen our sequence numbers
-	newPeer bool // address and key changed together: it has not
-	started bool
-	heardAt time.Time // last sign of life, or when it became due
-	silent  bool      // a timeout was told
+	sentTo   sentTo
+	newPeer  bool // address and key changed together: it has not seen our packets
+	inherits bool // made while the first offer was open
+	started  bool
+	heardAt  time.Time // last sign of life, or when it became due
+	silent   bool      // a timeout was told
 }
 
 // key is what the peer encrypts with, or did until lately.
 type key struct {
 	in       *srtpctx.In
-	wanted   bool      // agreed, or about to be
+	wanted   bool // agreed, or about to be
+	agreed   bool
 	verified time.Time // when its first packet came
 	told     bool      // that it comes to its end
+}
+
+// sentTo is the last packet of ours that was for a leg.
+type sentTo struct {
+	ssrc  uint32
+	index uint64
 }
 
 // Offer makes an offer within the dialog (offeranswer.Leg).
@@ -206,8 +214,8 @@ func (l *leg) refresh(ctx context.Context, final bool) error {
 		return ErrClosed
 	}
 	l.open = l.neg.Open()
-	if !l.open {
-		s.offering = false
+	if l.inherits && !l.open {
+		s.offering, l.inherits = false, false
 	}
 	if err := l.admit(agreed.RemoteCrypto, staged.RemoteCrypto); err != nil {
 		return err
@@ -225,18 +233,19 @@ func (l *leg) refresh(ctx context.Context, final bool) error {
 	return nil
 }
 
-// admit makes contexts for the keys that the peer uses or is about to.
+// admit makes contexts for the keys that the peer uses or is about to, the
+// agreed one first.
 func (l *leg) admit(cryptos ...*sdes.Crypto) error {
 	for _, k := range l.keys {
-		k.wanted = false
+		k.wanted, k.agreed = false, false
 	}
-	for _, c := range cryptos {
+	for n, c := range cryptos {
 		if c == nil {
 			continue
 		}
 		i := slices.IndexFunc(l.keys, func(k *key) bool { return k.in.Crypto().SameContext(c) })
 		if i >= 0 {
-			l.keys[i].wanted = true
+			l.keys[i].wanted, l.keys[i].agreed = true, l.keys[i].agreed || n == 0
 			continue
 		}
 		in, err := srtpctx.NewIn(c)
@@ -246,7 +255,7 @@ func (l *leg) admit(cryptos ...*sdes.Crypto) error {
 		if len(l.keys) > 0 {
 			in.Continue(l.keys[0].in)
 		}
-		l.keys = slices.Insert(l.keys, 0, &key{in: in, wanted: true})
+		l.keys = slices.Insert(l.keys, 0, &key{in: in, wanted: true, agreed: n == 0})
 	}
 	for i := len(l.keys) - 1; i >= 0 && len(l.keys) > maxKeys; i-- {
 		if !l.keys[i].wanted {
@@ -254,6 +263,20 @@ func (l *leg) admit(cryptos ...*sdes.Crypto) error {
 		}
 	}
 	return nil
+}
+
+// superseded tells whether the peer is heard under another key, in whose favour
+// k was given up or is about to be.
+func (l *leg) superseded(k *key) bool {
+	newer := true
+	for _, o := range l.keys {
+		if o == k {
+			newer = false
+		} else if o.wanted && !o.verified.IsZero() && (newer || !k.wanted) {
+			return true
+		}
+	}
+	return false
 }
 
 // prune forgets former keys some time after new ones are in use.

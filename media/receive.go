@@ -145,27 +145,28 @@ func (l *leg) accept(p []byte, k *key, from netip.AddrPort, at, now time.Time) {
 		if k.verified.IsZero() {
 			k.verified = now
 		}
-		l.route.verified(from, l.rx.newer(&h), at)
 		if k.wanted && !k.told && k.in.Expiring() {
 			k.told = true
 			l.s.notify(l, offeranswer.NeedOffer, nil)
 		}
 	}
 	l.alive(at)
-	if !l.started {
-		l.started = true
-		l.s.notify(l, offeranswer.Started, nil)
-	}
 	if !l.agreed {
-		return // under a key that is about to be agreed
+		// Under a key that is about to be agreed.
+		l.route.verified(from, l.rx.newer(&h), at)
+		return
 	}
-	selected := l.s.selected == l
-	l.s.key(l.rx.packet(&h, at, selected && l.media.Local.Receives()), selected)
+	heard, newest := l.s.hears(l), l.rx.newer(&h)
+	digit, ours := l.rx.packet(&h, at, heard && l.media.Local.Receives(), k != nil && l.superseded(k))
+	if ours && k != nil && k.agreed {
+		l.route.verified(from, newest, at)
+	}
+	l.s.key(digit, heard)
 }
 
 // key takes a digit, if there is one.
-func (s *Session) key(g *Digit, selected bool) {
-	if g != nil && selected {
+func (s *Session) key(g *Digit, heard bool) {
+	if g != nil && heard {
 		s.counts.digits++
 		s.dtmf.put(*g)
 	}

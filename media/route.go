@@ -107,7 +107,12 @@ func (r *route) plain(from netip.AddrPort, ssrc uint32, seq uint16, rx *receiver
 		r.heard, r.heardAt, r.candidates = true, now, 0
 		return true
 	}
-	if strict || from == r.left || from.Addr().Is4() != r.described.Addr().Is4() {
+	if from == r.left {
+		// Who was there before the description changed is heard until the peer
+		// is where it says now.
+		return !r.heard && rx.known && ssrc == rx.ssrc
+	}
+	if strict || from.Addr().Is4() != r.described.Addr().Is4() {
 		return false
 	}
 	if r.heard {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/hoorn-phone/hoorn/internal/negotiate"
@@ -46,9 +47,9 @@ type sender struct {
 	step   uint32
 	wait   []int16 // samples that do not fill a packet yet
 
-	out  *srtpctx.Out // nil in the clear
-	outs []*srtpctx.Out
-	told *srtpctx.Out // whose end was announced
+	out  *srtpctx.Out   // nil in the clear
+	outs []*srtpctx.Out // those used last at the end
+	told *srtpctx.Out   // whose end was announced
 
 	packets, bytes uint64 // of this source, payloads only (RFC 3550 §6.4.1)
 	before         uint64 // packets of sources before
@@ -81,12 +82,20 @@ func (s *Session) configure() error {
 		n.enc = nil
 		return nil
 	}
-	if (!l.sentTo || l.newPeer) && n.index >= joinLimit {
+	missed, joins := n.index, true
+	if l.sentTo.ssrc == n.ssrc && !l.newPeer {
+		missed, joins = n.index-l.sentTo.index, false
+	}
+	if missed >= joinLimit {
 		if err := n.reset(s.e.cfg.Rand); err != nil {
 			return err
 		}
+		joins = true
 	}
 	l.newPeer = false
+	if joins {
+		n.enc = nil // whose decoder is new wants an encoder that is
+	}
 	if err := n.encoder(&l.media); err != nil {
 		return err
 	}
@@ -118,21 +127,23 @@ func (n *sender) secure(c *sdes.Crypto) error {
 		n.out = nil
 		return nil
 	}
-	for _, o := range n.outs {
-		if o.Crypto().SameContext(c) {
-			n.out = o
-			return nil
+	var o *srtpctx.Out
+	if i := slices.IndexFunc(n.outs, func(o *srtpctx.Out) bool { return o.Crypto().SameContext(c) }); i >= 0 {
+		o = n.outs[i]
+		n.outs = slices.Delete(n.outs, i, i+1)
+	} else {
+		var err error
+		if o, err = srtpctx.NewOut(c); err != nil {
+			return err
 		}
 	}
-	o, err := srtpctx.NewOut(c)
-	if err != nil {
-		return err
-	}
-	if n.out != nil {
-		o.ContinueRTCP(n.out, n.ssrc)
+	// Reports count on over all keys, so that one whose context was given up
+	// for want of room does not protect two of them with one index either.
+	if last := len(n.outs) - 1; last >= 0 {
+		o.ContinueRTCP(n.outs[last], n.ssrc)
 	}
 	if len(n.outs) == maxOuts {
-		n.outs = append(n.outs[:0], n.outs[1:]...)
+		n.outs = slices.Delete(n.outs, 0, 1)
 	}
 	n.outs = append(n.outs, o)
 	n.out = o
@@ -223,6 +234,7 @@ func (s *Session) transmit(w *work, p []byte, pt uint8, marker bool, ts uint32) 
 			s.notify(l, offeranswer.NeedOffer, nil)
 		}
 	}
+	l.sentTo = sentTo{n.ssrc, n.index}
 	n.index++
 	if err := s.sockets.rtp.WriteTo(p, l.route.target); err != nil {
 		if n.failed++; n.failed == 1 {
@@ -232,6 +244,5 @@ func (s *Session) transmit(w *work, p []byte, pt uint8, marker bool, ts uint32) 
 	n.packets++
 	n.bytes += size
 	n.total += uint64(len(p))
-	l.sentTo = true
 	s.rtcp.sent = true
 }

@@ -47,7 +47,10 @@ type Session struct {
 	former   *sockets // of before Rebind, heard until the next agreement
 	all      []*leg
 	selected *leg
-	last     *leg           // selected until it was closed: for statistics
+	last     *leg      // selected until it was closed: for statistics
+	before   *leg      // still heard, while selected has not begun
+	until    time.Time // at most
+	gap      gaps
 	local    netip.AddrPort // of RTP
 	send     sender
 	rtcp     reporter
@@ -116,14 +119,17 @@ func (s *Session) Leg(dialog string) (offeranswer.Leg, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	l := &leg{s: s, dialog: dialog, neg: s.neg.Leg()}
+	l := &leg{s: s, dialog: dialog, neg: s.neg.Leg(), inherits: s.offering}
 	s.legs[dialog] = l
 	s.all = append(s.all, l)
 	return l, nil
 }
 
 // Select makes one leg the one that is heard and sent to
-// (offeranswer.Media).
+// (offeranswer.Media). What is sent goes there at once. The leg selected before
+// is heard, even if it is closed meanwhile, until the first sound of the new
+// one is due, for at most half a second. If the new one is closed instead,
+// the former is selected again.
 func (s *Session) Select(l offeranswer.Leg) error {
 	s.nmu.Lock()
 	defer s.nmu.Unlock()
@@ -144,8 +150,7 @@ func (s *Session) choose(l *leg) error {
 	if s.selected == l {
 		return nil
 	}
-	s.selected, s.last = l, nil
-	l.rx.restart()
+	s.handOver(l)
 	return s.configure()
 }
 
@@ -311,23 +316,6 @@ func (s *Session) tell(events []offeranswer.Event) {
 	}
 }
 
-// play returns the next 20 ms of what is received and their rate, nil before
-// anything is agreed. The caller holds mu.
-func (s *Session) play(w *work, now time.Time) (pcm []int16, rate int) {
-	l := s.selected
-	if l == nil || !l.agreed {
-		return nil, 0
-	}
-	pcm, rate = l.rx.frame(w.pcm[0][:0], now)
-	if rate == 0 {
-		return nil, 0
-	}
-	if !l.media.Receives() {
-		clear(pcm)
-	}
-	return pcm, rate
-}
-
 // turn is the session's share of the pacer's time, once per frame: read what
 // came, play a frame of it, send a frame, and see to the reports.
 func (s *Session) turn(w *work, due time.Time) {
@@ -386,14 +374,14 @@ func (s *Session) turn(w *work, due time.Time) {
 func (s *Session) leave(l *leg) {
 	delete(s.legs, l.dialog)
 	s.all = slices.DeleteFunc(s.all, func(o *leg) bool { return o == l })
-	if s.selected == l {
-		s.bye()
-		s.selected, s.last = nil, l
-		// Another fork that has early media, if there is one.
-		if i := slices.IndexFunc(s.all, func(o *leg) bool { return o.agreed && !o.media.Disabled }); i >= 0 {
-			_ = s.choose(s.all[i])
-		} else {
-			_ = s.configure()
-		}
+	if s.selected != l {
+		return
 	}
+	s.bye()
+	if next := s.successor(); next != nil {
+		_ = s.choose(next)
+		return
+	}
+	s.selected, s.last, s.before = nil, l, nil
+	_ = s.configure()
 }

@@ -30,6 +30,10 @@ type Stats struct {
 	RemoteLost   int           // packets that the peer missed in all
 	RemoteJitter time.Duration // as the peer saw it
 
+	// LongestGap is the longest time without a received sound, see
+	// [Session.ResetGap].
+	LongestGap time.Duration
+
 	Legs int // open dialogs
 }
 
@@ -51,7 +55,7 @@ type ReceivedStats struct {
 	Lost      uint64 // missing by the sequence numbers, of the present source
 	Late      uint64 // came after their time
 	Concealed uint64 // pieces of sound made up in place of what was missing
-	Discarded uint64 // duplicates, out of all order, or to shorten the delay
+	Discarded uint64 // duplicates, out of all order, to shorten the delay, or of a source that was left
 	Broken    uint64 // payloads that could not be decoded
 	Unknown   uint64 // of a payload type that was not agreed
 
@@ -81,7 +85,7 @@ func (s *Session) Stats() Stats {
 			Digits: s.press.count, Reports: s.rtcp.reports, SSRC: n.ssrc,
 		},
 		RTT: s.rtcp.rtt, RemoteLoss: s.rtcp.remoteLoss, RemoteLost: s.rtcp.remoteLost, RemoteJitter: s.rtcp.remoteJitter,
-		Legs: len(s.all),
+		LongestGap: s.gap.longest(), Legs: len(s.all),
 	}
 	st.Received.BadSRTP, st.Received.BadSRTCP, st.Received.Stray = s.counts.badSRTP, s.counts.badSRTCP, s.counts.stray
 	st.Received.Digits, st.Received.Reports = s.counts.digits, s.rtcp.received
@@ -114,7 +118,7 @@ func (r *receiver) fill(st *ReceivedStats) {
 	st.Lost = uint64(max(0, a.lost()))
 	st.Jitter, st.Delay = a.jitterTime(), b.Delay
 	st.Late, st.Concealed = b.Late, r.made
-	st.Discarded = b.Duplicates + b.Rejected + b.Dropped
+	st.Discarded = b.Duplicates + b.Rejected + b.Dropped + r.ignored
 	st.Broken, st.Unknown = r.broken, r.unknown
 	st.PayloadSwitches, st.SourceSwitches = r.switches, r.sources
 	st.SSRC = r.ssrc

@@ -39,9 +39,10 @@ func NewOut(c *sdes.Crypto) (*Out, error) {
 func (o *Out) Crypto() *sdes.Crypto { return o.crypto }
 
 // ContinueRTCP carries the SRTCP index of ssrc over from the context used
-// before: a new key does not reset it (RFC 3711 §3.2.1).
+// before: a new key does not reset it (RFC 3711 §3.2.1). It never goes back.
 func (o *Out) ContinueRTCP(prev *Out, ssrc uint32) {
-	if i, ok := prev.ctx.Index(ssrc); ok {
+	i, ok := prev.ctx.Index(ssrc)
+	if own, used := o.ctx.Index(ssrc); ok && (!used || own < i) {
 		o.ctx.SetIndex(ssrc, i)
 	}
 }

@@ -237,6 +237,18 @@ func TestRTCPIndexGoesOn(t *testing.T) {
 	if got := binary.BigEndian.Uint32(p[len(p)-4:]) &^ (1 << 31); got != 4 {
 		t.Errorf("index %d after three packets", got)
 	}
+	// Back to a key of before: neither goes back.
+	o1.ContinueRTCP(o2, 7)
+	o2.ContinueRTCP(o1, 7)
+	for i, o := range []*srtpctx.Out{o1, o2} {
+		p, err := o.RTCP(nil, report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := binary.BigEndian.Uint32(p[len(p)-4:]) &^ (1 << 31); got != 5 {
+			t.Errorf("key %d: index %d", i+1, got)
+		}
+	}
 }
 
 func TestIndexReuse(t *testing.T) {

@@ -65,7 +65,8 @@ const (
 	// NeedOffer asks for a new offer/answer exchange: the address changed,
 	// keys near the end of their life, ICE has to restart.
 	NeedOffer EventKind = iota + 1
-	// Started tells that the first packet from the peer was accepted.
+	// Started tells that the peer of the selected leg is heard: the first of
+	// its sound was decoded and is due. It comes once for each leg.
 	Started
 	// Timeout tells that the peer has been silent for longer than the media
 	// allow. The call goes on until somebody ends it.
@@ -101,7 +102,10 @@ type Media interface {
 	Leg(dialog string) (Leg, error)
 
 	// Select makes one leg the one that is heard and sent to. The first leg
-	// that agrees on anything is selected by itself.
+	// that agrees on anything is selected by itself. A move from one leg to
+	// another makes before it breaks: what is sent goes to the new leg at once,
+	// and the former is heard until Started tells of the new one, or for half a
+	// second. If the new leg is closed, the former is selected again.
 	Select(Leg) error
 
 	// Rebind moves the sockets to another local address. What was agreed
