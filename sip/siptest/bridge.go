@@ -23,11 +23,12 @@ var elsewhere = call.Reason{Protocol: "SIP", Cause: 200, Text: "Call completed e
 type bridge struct {
 	l      *life
 	caller *User
-	callee *User
+	callee *User // who is rung now
+	trail  trail // who forwarded the call to him
 
 	a, winner *end
 	bs        []*end // alive
-	alone     bool   // one device was rung from the start
+	alone     bool   // one device is rung, and nothing else can follow
 	accepted  bool   // the caller is being answered
 	over      bool
 	early     bool // the caller hears the device already
@@ -52,6 +53,8 @@ type refusal struct {
 	contacts []string
 	reasons  []call.Reason
 	after    string // Retry-After
+
+	unreached bool // the device itself said nothing
 }
 
 func (b *bridge) newEnd(g *leg) *end {
@@ -61,31 +64,23 @@ func (b *bridge) newEnd(g *leg) *end {
 	return e
 }
 
-// bridge rings a user's devices for the INVITE of s.
-func (l *life) bridge(now time.Time, s *transaction.Server, caller, callee *User, devices []*binding) {
-	req := s.Request()
-	b := &bridge{l: l, caller: caller, callee: callee, alone: len(devices) == 1, id: l.uuid()}
+// bridge rings the devices that the call of s goes to.
+func (l *life) bridge(now time.Time, s *transaction.Server, caller *User, c course) {
+	b := &bridge{l: l, caller: caller, callee: c.user, trail: c.trail, id: l.uuid()}
 	b.a = b.newEnd(&leg{headers: []sipgo.Header{
-		sipgo.NewHeader("P-Asserted-Identity", callee.identity(l.cfg.Domain)),
+		sipgo.NewHeader("P-Asserted-Identity", c.user.identity(l.cfg.Domain)),
 		sipgo.NewHeader("X-BroadWorks-Correlation-Info", b.id),
 	}})
 	if !l.incoming(now, s, b.a.leg) {
 		return
 	}
-	offer, _ := call.SDP(req) // incoming has looked at it
-	for _, d := range devices {
-		e := b.newEnd(&leg{})
-		e.side.prepare(offer)
-		l.outgoing(d, e.leg, b.start(req, d))
-		b.toward(e.m.Invite(), d, hops(req)-1)
-		b.bs = append(b.bs, e)
+	if len(c.trail) > 0 {
+		_ = b.a.m.Ring(now, 181, "")
 	}
-	b.ring.F = b.rang
-	l.ep.Q.Set(&b.ring, now.Add(l.cfg.Calls.RingTime))
-	for _, e := range slices.Clone(b.bs) {
-		e.m.Dial(now, offeranswer.Options{})
-	}
+	b.dial(now, c.devices)
 }
+
+var noOptions offeranswer.Options
 
 // start is the INVITE to a device.
 func (b *bridge) start(req *sipgo.Request, d *binding) call.Start {
@@ -99,6 +94,7 @@ func (b *bridge) start(req *sipgo.Request, d *binding) call.Start {
 		headers = append(headers, sipgo.NewHeader("P-Asserted-Identity", asserted))
 	}
 	headers = append(headers, sipgo.NewHeader("Privacy", privacy))
+	headers = append(headers, b.trail.headers(b.callee, l.cfg.Domain)...)
 	return call.Start{To: d.contact, From: from, FromName: name, Routes: d.path, Headers: headers}
 }
 
@@ -267,13 +263,19 @@ func (b *bridge) calleeGone(now time.Time, e *end) {
 	if b.best == nil || r.better(b.best) {
 		b.best = r
 	}
-	if len(b.bs) == 0 || r.status >= 600 {
+	if len(b.bs) > 0 && r.status < 600 {
+		return
+	}
+	if why, ok := causeOf(b.best); !ok || !b.forward(now, why) {
 		b.refuse(now, b.best)
 	}
 }
 
-// rang ends a call that nobody answers.
+// rang ends a call that nobody answers, unless it goes elsewhere.
 func (b *bridge) rang(now time.Time) {
+	if b.forward(now, unanswered) {
+		return
+	}
 	b.refuse(now, &refusal{status: sipgo.StatusTemporarilyUnavailable})
 }
 
@@ -308,7 +310,7 @@ func (b *bridge) refresh(now time.Time, g *leg) {
 
 // refusalOf is what the end of a device's leg means to the caller.
 func refusalOf(e *end, ended call.End) *refusal {
-	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons, after: e.after}
+	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons, after: e.after, unreached: ended.Status == 0}
 	switch {
 	case r.status == 401 || r.status == 407:
 		// The challenge was for the lab, and means nothing to the caller.
@@ -316,7 +318,7 @@ func refusalOf(e *end, ended call.End) *refusal {
 	case r.status == 503:
 		// "SHOULD NOT forward 503" (RFC 3261 §16.7 step 6): one device
 		// cannot, the lab can.
-		*r = refusal{status: sipgo.StatusInternalServerError}
+		*r = refusal{status: sipgo.StatusInternalServerError, unreached: true}
 	case ended.Status != r.status:
 		r.phrase = ""
 	}

@@ -75,6 +75,8 @@ type User struct {
 	// Password for digest authentication; "" draws one, which Server.Config
 	// knows.
 	Password string
+
+	state *subscriber // of those in the directory
 }
 
 // Auth says how the lab authenticates its users (RFC 3261 §22, RFC 8760).
