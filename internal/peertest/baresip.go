@@ -291,8 +291,8 @@ func (p *Baresip) await(since Mark, what string, match func(Event) bool) Event {
 }
 
 // Heard returns the WAV files of what it heard in the order of their
-// beginning: one for each call so far, and one more each time that a call was put on hold
-// and taken back. A file is complete when its call has ended. Two that begin in the same second are one.
+// beginning, one for each call so far. A file is complete when its call has
+// ended. It ends early if the call is put on hold, by either side.
 func (p *Baresip) Heard() []string {
 	p.t.Helper()
 	// Their names hold the time, so that Glob's order is the right one.
