@@ -8,7 +8,6 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/call"
 	"github.com/hoorn-phone/hoorn/internal/endpoint"
-	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
@@ -40,7 +39,6 @@ type dialogSet struct {
 	inv   *invitation // ours; nil: theirs
 
 	local, remote Party
-	identity      Identity
 
 	// The transactions of INVITEs, which outlive the call.
 	server  *transaction.Server
@@ -97,12 +95,7 @@ func (c *Call) incoming(now time.Time, s *transaction.Server) *dialogSet {
 		return nil
 	}
 	set.m = m
-	if to := s.Request().To(); to != nil {
-		set.local = Party{URI: sipwire.FormatURI(&to.Address), Name: to.DisplayName}
-	}
-	set.identity = identityOf(s.Request(), !ua.acct.direct && ua.own(s))
-	set.remote = set.identity.callerOf()
-	c.learnSession(s.Request(), sipwire.FromTag(s.Request()))
+	set.local, set.remote = partiesOf(s.Request(), !ua.acct.direct && ua.own(s))
 	ua.calls[callKey{m.ID(), m.LocalTag()}] = set
 	return set
 }
@@ -110,7 +103,6 @@ func (c *Call) incoming(now time.Time, s *transaction.Server) *dialogSet {
 // begun makes a dialog set the call's first.
 func (c *Call) begun(set *dialogSet) {
 	c.set, c.m, c.id = set, set.m, set.m.ID()
-	c.identity = set.identity
 }
 
 // moveTo lets the call follow a dialog set that was made for it. One call
@@ -195,7 +187,7 @@ func (c *Call) arrived(now time.Time) {
 // party tells the user with whom he talks now.
 func (c *Call) party(now time.Time, set *dialogSet) {
 	c.mu.Lock()
-	c.local, c.remote, c.identity = set.local, set.remote, set.identity
+	c.local, c.remote = set.local, set.remote
 	c.mu.Unlock()
 	c.log.add(Event{Time: now, Kind: PartyChanged})
 }

@@ -322,8 +322,7 @@ func derived(invite *sipgo.Request, method sipgo.RequestMethod) *sipgo.Request {
 		case *sipgo.CSeqHeader:
 			req.AppendHeader(&sipgo.CSeqHeader{SeqNo: h.SeqNo, MethodName: method})
 		default:
-			// The session is that of the INVITE too (RFC 7989).
-			if h.Name() == "Route" || h.Name() == "Session-ID" {
+			if h.Name() == "Route" {
 				req.AppendHeader(h)
 			}
 		}

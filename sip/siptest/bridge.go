@@ -18,32 +18,47 @@ import (
 // elsewhere is what the devices hear that did not get the call (RFC 3326 §2).
 var elsewhere = call.Reason{Protocol: "SIP", Cause: 200, Text: "Call completed elsewhere"}
 
-// bridge is a call between two users: a leg with the caller, and one with
-// each device of the callee until one of them has answered.
+// bridge joins two ends: first a caller with the devices of the callee, until
+// one of them has answered; then two that talk. It can be rebuilt: an end can
+// leave it for another one (see move).
 type bridge struct {
 	l      *life
 	caller *User
-	callee *User // who is rung now
-	trail  trail // who forwarded the call to him
+	callee *User
+	as     identity // how the caller is shown
 
 	a, winner *end
-	bs        []*end // alive
-	alone     bool   // one device is rung, and nothing else can follow
+	bs        []*end // rung, and alive
+	alone     bool   // one device was rung from the start
 	accepted  bool   // the caller is being answered
 	over      bool
 	early     bool // the caller hears the device already
 	told      []int
 	best      *refusal
 	ring      timerq.Timer
-	asking    *exchange // under way between the two sides
+	hops      int       // Max-Forwards of what rings devices
+	asking    *exchange // under way between the two ends
 	id        string    // X-BroadWorks-Correlation-Info
+
+	transfer *transfer    // what rings devices for an end that talks already; nil: a caller does
+	moving   *move        // its ends come from elsewhere, and may go back
+	away     bool         // one end is in another bridge, and may come back
+	patience *end         // whose question is repeated while the other end is busy
+	retry    timerq.Timer // of that
 }
 
-// end is a leg of the bridge with its side.
+// end is a party of a bridge: the owner of its leg.
 type end struct {
 	*leg
-	side  *side
-	after string // Retry-After of its refusal
+	side    *side
+	b       *bridge
+	user    *User
+	private bool   // its number is not shown (RFC 3323)
+	after   string // Retry-After of its refusal
+
+	transfer *transfer    // under way, of this end to somebody else
+	refers   int          // how many REFERs came
+	bye      timerq.Timer // set where another end has taken its place
 }
 
 // refusal is why a device did not take the call.
@@ -53,98 +68,128 @@ type refusal struct {
 	contacts []string
 	reasons  []call.Reason
 	after    string // Retry-After
-
-	unreached bool // the device itself said nothing
 }
 
-func (b *bridge) newEnd(g *leg) *end {
-	e := &end{leg: g, side: &side{b: b, g: g}}
-	g.owner = b
+func (b *bridge) newEnd(g *leg, user *User) *end {
+	e := &end{leg: g, b: b, user: user}
+	e.side = &side{e: e}
+	g.owner = e
 	g.media = func(context.Context, *leg, func(offeranswer.Event)) (offeranswer.Media, error) { return e.side, nil }
 	return e
 }
 
-// bridge rings the devices that the call of s goes to.
-func (l *life) bridge(now time.Time, s *transaction.Server, caller *User, c course) {
-	b := &bridge{l: l, caller: caller, callee: c.user, trail: c.trail, id: l.uuid()}
+func (e *end) event(now time.Time, _ *leg, ev call.Event) {
+	if ev.Kind == call.StateChanged && ev.State == call.Ended {
+		e.l.ep.Q.Stop(&e.bye)
+	}
+	e.b.event(now, e, ev)
+}
+
+func (e *end) response(now time.Time, _ *leg, r *sipgo.Response) { e.b.response(now, e, r) }
+func (e *end) refresh(now time.Time, _ *leg)                     { e.b.refresh(now, e) }
+func (e *end) asked(now time.Time, ex *exchange)                 { e.b.exchange(now, ex) }
+
+// assert tells a device in a re-INVITE with whom it talks, which may have
+// changed (RFC 5876 §3.2: P-Asserted-Identity in any request).
+func (e *end) assert(m sipgo.Message) {
+	req, ok := m.(*sipgo.Request)
+	if !ok || req.Method != sipgo.INVITE || sipwire.ToTag(req) == "" || e.b == nil {
+		return
+	}
+	if o := e.b.partner(e); o != nil && o != e && o.user != nil && !o.private {
+		req.AppendHeader(sipgo.NewHeader("P-Asserted-Identity", o.user.identity(e.l.cfg.Domain)))
+	}
+}
+
+func (e *end) alive() bool { return e != nil && e.m.State() != call.Ended }
+
+// talks tells whether the end is in a call that was answered.
+func (e *end) talks() bool {
+	return e.alive() && (e.m.State() == call.Established || e.m.State() == call.Answering)
+}
+
+// bridge rings a user's devices for the INVITE of s.
+func (l *life) bridge(now time.Time, s *transaction.Server, caller, callee *User, devices []*binding, headers ...sipgo.Header) {
+	req := s.Request()
+	b := &bridge{l: l, caller: caller, callee: callee, alone: len(devices) == 1, hops: hops(req) - 1, id: l.uuid()}
+	b.as = l.callerID(req, caller)
 	b.a = b.newEnd(&leg{headers: []sipgo.Header{
-		sipgo.NewHeader("P-Asserted-Identity", c.user.identity(l.cfg.Domain)),
+		sipgo.NewHeader("P-Asserted-Identity", callee.identity(l.cfg.Domain)),
 		sipgo.NewHeader("X-BroadWorks-Correlation-Info", b.id),
-	}})
+	}}, caller)
+	b.a.private = b.as.asserted == ""
 	if !l.incoming(now, s, b.a.leg) {
 		return
 	}
-	if len(c.trail) > 0 {
-		_ = b.a.m.Ring(now, 181, "")
-	}
-	b.dial(now, c.devices)
+	offer, _ := call.SDP(req) // incoming has looked at it
+	b.ringDevices(now, callee, devices, offer, l.cfg.Calls.RingTime, headers...)
 }
 
-var noOptions offeranswer.Options
+// ringDevices rings devices, until one has answered or the time is over.
+func (b *bridge) ringDevices(now time.Time, callee *User, devices []*binding, offer []byte, limit time.Duration, headers ...sipgo.Header) {
+	l := b.l
+	var rung []*end
+	for _, d := range devices {
+		e := b.newEnd(&leg{}, callee)
+		e.side.prepare(offer)
+		l.outgoing(now, d, e.leg, b.start(d, headers))
+		b.toward(e.m.Invite(), callee, d)
+		rung = append(rung, e)
+	}
+	b.bs = append(b.bs, rung...)
+	b.ring.F = b.rang
+	l.ep.Q.Set(&b.ring, now.Add(limit))
+	for _, e := range rung {
+		if e.alive() {
+			e.m.Dial(now, offeranswer.Options{})
+		}
+	}
+}
 
 // start is the INVITE to a device.
-func (b *bridge) start(req *sipgo.Request, d *binding) call.Start {
-	l := b.l
-	from, name, asserted, privacy := l.callerID(req, b.caller)
-	headers := []sipgo.Header{
-		sipgo.NewHeader("Call-Info", "<sip:"+l.host()+">;appearance-index=1"),
+func (b *bridge) start(d *binding, headers []sipgo.Header) call.Start {
+	hs := []sipgo.Header{
+		sipgo.NewHeader("Call-Info", "<sip:"+b.l.host()+">;appearance-index=1"),
 		sipgo.NewHeader("X-BroadWorks-Correlation-Info", b.id),
 	}
-	if asserted != "" {
-		headers = append(headers, sipgo.NewHeader("P-Asserted-Identity", asserted))
+	if b.as.asserted != "" {
+		hs = append(hs, sipgo.NewHeader("P-Asserted-Identity", b.as.asserted))
 	}
-	headers = append(headers, sipgo.NewHeader("Privacy", privacy))
-	headers = append(headers, b.trail.headers(b.callee, l.cfg.Domain)...)
-	return call.Start{To: d.contact, From: from, FromName: name, Routes: d.path, Headers: headers}
+	hs = append(hs, sipgo.NewHeader("Privacy", b.as.privacy))
+	return call.Start{To: d.contact, From: b.as.from, FromName: b.as.name, Routes: d.path, Headers: append(hs, headers...)}
 }
 
 // toward completes an INVITE: To has the user's address with those parameters
 // of the Contact that the lab does not know, as BroadWorks does it.
-func (b *bridge) toward(invite *sipgo.Request, d *binding, hops int) {
+func (b *bridge) toward(invite *sipgo.Request, callee *User, d *binding) {
 	to := sipgo.Uri{Scheme: "sip", User: d.contact.User, Host: b.l.cfg.Domain}
 	if to.User == "" {
-		to.User = b.callee.Name
+		to.User = callee.Name
 	}
 	for _, p := range d.contact.UriParams {
 		if !slices.Contains(knownParams, p.K) {
 			to.UriParams = append(to.UriParams, p)
 		}
 	}
-	invite.ReplaceHeader(&sipgo.ToHeader{DisplayName: b.callee.DisplayName, Address: to})
-	forwards := sipgo.MaxForwardsHeader(hops)
+	invite.ReplaceHeader(&sipgo.ToHeader{DisplayName: callee.DisplayName, Address: to})
+	forwards := sipgo.MaxForwardsHeader(b.hops)
 	invite.ReplaceHeader(&forwards)
 }
 
 // knownParams are the URI parameters of RFC 3261 §19.1.1 and their like.
 var knownParams = []string{"transport", "user", "method", "ttl", "maddr", "lr", "ob", "gr"}
 
-func (b *bridge) find(g *leg) *end {
-	if g == b.a.leg {
+// partner is the other end, nil while there is none.
+func (b *bridge) partner(e *end) *end {
+	if e != b.a {
 		return b.a
 	}
-	for _, e := range b.bs {
-		if e.leg == g {
-			return e
-		}
-	}
-	return nil
-}
-
-// other is the other side, nil while there is none.
-func (b *bridge) other(m *side) *side {
-	switch {
-	case m != b.a.side:
-		return b.a.side
-	case b.winner != nil:
-		return b.winner.side
-	}
-	return nil
+	return b.winner
 }
 
 // response looks at what a device says to its INVITE.
-func (b *bridge) response(now time.Time, g *leg, r *sipgo.Response) {
-	e := b.find(g)
-	if e == nil || b.over {
+func (b *bridge) response(now time.Time, e *end, r *sipgo.Response) {
+	if b.over || !slices.Contains(b.bs, e) {
 		return
 	}
 	switch {
@@ -155,7 +200,7 @@ func (b *bridge) response(now time.Time, g *leg, r *sipgo.Response) {
 		}
 	case r.IsSuccess():
 		if b.winner == nil {
-			b.won(now, g)
+			b.won(now, e)
 		}
 	default:
 		e.after = sipwire.Header(r, "Retry-After")
@@ -172,34 +217,39 @@ func (b *bridge) progress(now time.Time, r *sipgo.Response) {
 		return
 	}
 	b.told = append(b.told, r.StatusCode)
+	if b.transfer != nil {
+		b.transfer.progress(now, r.StatusCode)
+		return
+	}
 	_ = b.a.m.Ring(now, r.StatusCode, "") // an error: the caller has gone
 }
 
 // hears tells whether early media pass through: with several devices the
 // caller would hear one and then get another (see the package documentation).
-func (b *bridge) hears() bool { return b.alone && b.a.m.Invite().Body() != nil }
+func (b *bridge) hears() bool {
+	return b.transfer == nil && b.alone && b.a.m.Invite().Body() != nil
+}
 
 // won makes a device the callee. The others hear so.
-func (b *bridge) won(now time.Time, g *leg) {
-	b.winner = b.find(g)
+func (b *bridge) won(now time.Time, e *end) {
+	b.winner = e
 	b.l.ep.Q.Stop(&b.ring)
+	b.dismiss(now, e)
+}
+
+// dismiss ends the ringing of all devices but one.
+func (b *bridge) dismiss(now time.Time, but *end) {
 	for _, e := range slices.Clone(b.bs) {
-		if e != b.winner {
+		if e != but {
 			e.m.Hangup(now, elsewhere)
 		}
 	}
 }
 
-func (b *bridge) event(now time.Time, g *leg, ev call.Event) {
-	e := b.find(g)
+func (b *bridge) event(now time.Time, e *end, ev call.Event) {
 	switch {
-	case e == nil:
 	case ev.Kind == call.StateChanged && ev.State == call.Ended:
-		if e == b.a {
-			b.callerGone(now)
-		} else {
-			b.calleeGone(now, e)
-		}
+		b.gone(now, e)
 	case e == b.a || b.over:
 	case ev.Kind == call.MediaChanged && b.winner == nil && b.hears() && !b.early:
 		b.early = true
@@ -211,11 +261,19 @@ func (b *bridge) event(now time.Time, g *leg, ev call.Event) {
 			e.m.Hangup(now, elsewhere)
 			return
 		}
-		if !b.accepted {
-			heard, _ := e.side.latest()
+		switch heard, _ := e.side.latest(); {
+		case b.accepted:
+		case b.transfer != nil:
+			b.transfer.answered(now, b)
+		case e.side.alone():
+			b.pickedUp(now, e)
+		default:
 			b.a.side.reply(heard)
 			b.answerCaller(now)
 		}
+	}
+	if ev.Kind == call.StateChanged && ev.State == call.Established && b.moving != nil && b.moving.fresh == e {
+		b.settled(now)
 	}
 }
 
@@ -228,60 +286,88 @@ func (b *bridge) answerCaller(now time.Time) {
 	})
 }
 
+// gone takes the end of a leg.
+func (b *bridge) gone(now time.Time, e *end) {
+	rung := slices.Contains(b.bs, e)
+	b.bs = slices.DeleteFunc(b.bs, func(x *end) bool { return x == e })
+	if e.transfer != nil {
+		e.transfer.abandon(now)
+	}
+	switch {
+	case b.over || b.away:
+	case b.moving != nil && (e == b.a || e == b.winner):
+		err := e.m.End().Error()
+		if err == nil {
+			err = errHungUp
+		}
+		b.undo(now, err)
+	case b.transfer != nil && e == b.winner:
+		b.transfer.failed(now, statusOf(e.m.End().Error()))
+	case e == b.a:
+		b.callerGone(now)
+	case e == b.winner:
+		b.calleeGone(now, e)
+	case b.winner == nil && rung:
+		b.refused(now, e)
+	}
+}
+
 // callerGone ends what is left when the caller's leg has ended.
 func (b *bridge) callerGone(now time.Time) {
+	if w := b.winner; w.alive() && w.transfer != nil {
+		return // who asked for the transfer need not wait for it
+	}
 	b.finish()
 	reasons := b.a.m.End().Reasons
 	for _, e := range slices.Clone(b.bs) {
 		e.m.Hangup(now, reasons...)
+	}
+	if w := b.winner; w.alive() && w.m.Reject(now, sipgo.StatusCallTransactionDoesNotExists, "") != nil {
+		w.m.Hangup(now, reasons...)
+	}
+}
+
+// calleeGone takes the end of the callee's leg.
+func (b *bridge) calleeGone(now time.Time, e *end) {
+	if b.a.alive() && b.a.transfer != nil {
+		return
+	}
+	b.finish()
+	ended := e.m.End()
+	if b.a.m.Reject(now, statusOf(ended.Error()), "") != nil {
+		b.a.m.Hangup(now, ended.Reasons...)
 	}
 }
 
 func (b *bridge) finish() {
 	b.over = true
 	b.l.ep.Q.Stop(&b.ring)
+	b.l.ep.Q.Stop(&b.retry)
 }
 
-// calleeGone takes the end of one device's leg.
-func (b *bridge) calleeGone(now time.Time, e *end) {
-	b.bs = slices.DeleteFunc(b.bs, func(x *end) bool { return x == e })
-	if b.over {
-		return
-	}
-	ended := e.m.End()
-	if e == b.winner {
-		b.finish()
-		if b.a.m.Reject(now, statusOf(ended.Error()), "") != nil {
-			b.a.m.Hangup(now, ended.Reasons...)
-		}
-		return
-	}
-	if b.winner != nil {
-		return
-	}
-	r := refusalOf(e, ended)
+// refused takes the refusal of a device that was rung.
+func (b *bridge) refused(now time.Time, e *end) {
+	r := refusalOf(e, e.m.End())
 	if b.best == nil || r.better(b.best) {
 		b.best = r
 	}
-	if len(b.bs) > 0 && r.status < 600 {
-		return
-	}
-	if why, ok := causeOf(b.best); !ok || !b.forward(now, why) {
+	if len(b.bs) == 0 || r.status >= 600 {
 		b.refuse(now, b.best)
 	}
 }
 
-// rang ends a call that nobody answers, unless it goes elsewhere.
+// rang ends a call that nobody answers.
 func (b *bridge) rang(now time.Time) {
-	if b.forward(now, unanswered) {
-		return
-	}
 	b.refuse(now, &refusal{status: sipgo.StatusTemporarilyUnavailable})
 }
 
 // refuse gives up: the caller is told, and with the end of his leg the
 // devices that still ring are.
 func (b *bridge) refuse(now time.Time, r *refusal) {
+	if b.transfer != nil {
+		b.transfer.failed(now, r.status)
+		return
+	}
 	headers := make([]sipgo.Header, 0, len(r.reasons)+len(r.contacts)+1)
 	for _, reason := range r.reasons {
 		headers = append(headers, reason.Header())
@@ -295,22 +381,23 @@ func (b *bridge) refuse(now time.Time, r *refusal) {
 	_ = b.a.m.Reject(now, r.status, r.phrase, headers...) // an error: the caller has gone
 }
 
-func (b *bridge) refresh(now time.Time, g *leg) {
-	e := b.find(g)
-	if e == nil || b.asking != nil || g.m.State() != call.Established {
+func (b *bridge) refresh(now time.Time, e *end) {
+	if b.over || b.away || b.moving != nil || b.asking != nil || e.m.State() != call.Established {
 		return
 	}
 	_, sent := e.side.latest()
 	if sent == nil {
 		return
 	}
-	e.side.prepare(sent)
-	g.m.Reoffer(now, offeranswer.Options{}, nil)
+	if !e.side.alone() {
+		e.side.prepare(sent)
+	}
+	e.m.Reoffer(now, offeranswer.Options{}, nil)
 }
 
 // refusalOf is what the end of a device's leg means to the caller.
 func refusalOf(e *end, ended call.End) *refusal {
-	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons, after: e.after, unreached: ended.Status == 0}
+	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons, after: e.after}
 	switch {
 	case r.status == 401 || r.status == 407:
 		// The challenge was for the lab, and means nothing to the caller.
@@ -318,7 +405,7 @@ func refusalOf(e *end, ended call.End) *refusal {
 	case r.status == 503:
 		// "SHOULD NOT forward 503" (RFC 3261 §16.7 step 6): one device
 		// cannot, the lab can.
-		*r = refusal{status: sipgo.StatusInternalServerError, unreached: true}
+		*r = refusal{status: sipgo.StatusInternalServerError}
 	case ended.Status != r.status:
 		r.phrase = ""
 	}
@@ -354,19 +441,33 @@ func statusOf(err error) int {
 		return coder.SIPStatus()
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return sipgo.StatusRequestTimeout
+	case errors.Is(err, call.ErrEnded):
+		return sipgo.StatusCallTransactionDoesNotExists
 	case errors.Is(err, call.ErrState), errors.Is(err, call.ErrBusy):
 		return sipgo.StatusRequestPending
 	}
 	return sipgo.StatusTemporarilyUnavailable
 }
 
+// identity is how somebody is shown.
+type identity struct {
+	from     sipgo.Uri
+	name     string
+	asserted string // P-Asserted-Identity; "": none
+	privacy  string
+}
+
 // callerID is how a caller is shown: his number or name, unless he asked for
 // privacy (RFC 3323).
-func (l *life) callerID(req *sipgo.Request, caller *User) (from sipgo.Uri, name, asserted, privacy string) {
-	if sipwire.HasToken(req, "Privacy", "id") || sipwire.HasToken(req, "Privacy", "user") {
-		return sipgo.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}, "Anonymous", "", "id"
+func (l *life) callerID(req *sipgo.Request, caller *User) identity {
+	return l.identity(caller, sipwire.HasToken(req, "Privacy", "id") || sipwire.HasToken(req, "Privacy", "user"))
+}
+
+func (l *life) identity(u *User, private bool) identity {
+	if private {
+		return identity{from: sipgo.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}, name: "Anonymous", privacy: "id"}
 	}
-	return caller.uri(l.cfg.Domain), caller.DisplayName, caller.identity(l.cfg.Domain), "none"
+	return identity{from: u.uri(l.cfg.Domain), name: u.DisplayName, asserted: u.identity(l.cfg.Domain), privacy: "none"}
 }
 
 // uri is the user as others see him.

@@ -144,20 +144,21 @@ func (l *life) access(now time.Time, s *transaction.Server, caller *User, number
 // has not been assigned a service may not use it: 403.
 func (l *life) feature(now time.Time, s *transaction.Server, caller *User, f Feature, digits string) {
 	switch f {
-	case ForwardAlwaysOn, ForwardBusyOn, ForwardNoAnswerOn, ForwardNotReachableOn:
-		l.setForward(now, s, caller, f, digits)
-	case ForwardAlwaysOff, ForwardBusyOff, ForwardNoAnswerOff, ForwardNotReachableOff:
-		l.set(now, s, caller, func(s *Settings) { *s.forwardOf(f) = "" })
-	case DoNotDisturbOn, DoNotDisturbOff:
-		l.set(now, s, caller, func(s *Settings) { s.DoNotDisturb = f == DoNotDisturbOn })
-	case CallerIDBlock, CallerIDDeliver:
-		l.identified(now, s, caller, digits, f == CallerIDDeliver)
-	case InternationalPrefix:
-		l.redirect(now, s, caller, "+"+digits)
-	case Redial:
-		l.redirect(now, s, caller, caller.state.lastDialled())
-	case CallReturn:
-		l.redirect(now, s, caller, caller.state.lastCaller())
+	case CallPull:
+		l.pull(now, s, caller)
+	case Park:
+		l.park(now, s, caller, digits)
+	case ParkRetrieve:
+		l.retrieve(now, s, caller, digits)
+	case DirectedPickup, PickupBarge:
+		callee := l.srv.users.find(digits)
+		if callee == nil {
+			l.respond(now, s, sipgo.StatusNotFound)
+			return
+		}
+		l.pickUpOf(now, s, caller, callee)
+	case GroupPickup:
+		l.pickUpOf(now, s, caller, nil)
 	default:
 		l.respond(now, s, sipgo.StatusForbidden)
 	}

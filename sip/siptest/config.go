@@ -76,7 +76,11 @@ type User struct {
 	// knows.
 	Password string
 
-	state *subscriber // of those in the directory
+	// Group is that of call pickup; "" is none.
+	Group string
+	// NoPull does not let the user bring his calls from one device to another
+	// by access code, and NoReplaces not by Replaces: 403.
+	NoPull, NoReplaces bool
 }
 
 // Auth says how the lab authenticates its users (RFC 3261 §22, RFC 8760).
@@ -132,6 +136,15 @@ type Calls struct {
 	SessionExpires time.Duration
 	// OneDevice rings the most recently registered device alone.
 	OneDevice bool
+	// ParkRecall is how long a call stays parked before who parked it is
+	// rung, and again each time that he does not answer; 0 is 45 s.
+	ParkRecall time.Duration
+	// NoTransfer refuses REFER within calls with 403.
+	NoTransfer bool
+	// AnyReplaces lets every user take the place of another's leg by Replaces
+	// (RFC 3891). Otherwise that is allowed to the same user, and to others of
+	// his User.Group while the call rings.
+	AnyReplaces bool
 }
 
 const (
@@ -139,6 +152,7 @@ const (
 	defaultRealm      = "BroadWorks"
 	defaultMaxExpires = 3424 * time.Second
 	defaultRingTime   = 3 * time.Minute
+	defaultParkRecall = 45 * time.Second
 	defaultTranscript = 10_000
 	defaultKeep       = 30 * time.Second
 	minSE             = 90 * time.Second // RFC 4028 §5
@@ -171,6 +185,9 @@ func (c *Config) complete() error {
 	}
 	if c.Calls.RingTime <= 0 {
 		c.Calls.RingTime = defaultRingTime
+	}
+	if c.Calls.ParkRecall <= 0 {
+		c.Calls.ParkRecall = defaultParkRecall
 	}
 	if se := c.Calls.SessionExpires; se != 0 && se < minSE {
 		return fmt.Errorf("siptest: Config.Calls.SessionExpires is %v; RFC 4028 wants at least %v", se, minSE)

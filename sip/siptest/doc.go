@@ -27,12 +27,12 @@
 // Call-Info with an appearance-index, X-BroadWorks-Correlation-Info, an empty
 // Supported, a shortened registration. It says what it can do and no more:
 //
-//   - Supported: 100rel,timer. It answers Session-Expires with refresher=uac unless
+//   - Supported: 100rel,norefersub,replaces,timer. It answers Session-Expires with refresher=uac unless
 //     asked otherwise, watches the refreshes of the peer, and refreshes itself
 //     where it is to (RFC 4028).
 //     Reliable provisional responses go to who requires them, and early media
 //     to who supports them (RFC 3262).
-//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS and REGISTER;
+//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, OPTIONS and REGISTER;
 //     others get 405 with Allow.
 //
 // # Several devices
@@ -42,6 +42,43 @@
 // caller gets the best response: a 6xx at once, else one of the lowest class.
 // Early media pass through only where one device alone is rung, because the
 // answer in the 2xx must be that of the 183 (RFC 3261 §13.2.1).
+//
+// # Calls that get another partner
+//
+// To the lab transfer, pull, park and pickup are one thing: a device's leg
+// gets another partner, by re-INVITE. Whoever loses his hears of it when the
+// two have agreed; until then everybody can go back, and does where something
+// is refused or somebody hangs up. Offers that meet (491) are made again for
+// some seconds. P-Asserted-Identity in the re-INVITE tells a device with whom
+// it talks now.
+//
+//   - REFER in a call is the lab's to follow (RFC 3515): 202, NOTIFY unless
+//     Refer-Sub is false (RFC 4488), BYE to the transferor in the end. The
+//     target is rung without an offer, with Referred-By and the identity of
+//     the transferee. With Replaces (RFC 5589 §7) the far ends of the
+//     transferor's two calls are joined; his second one may still ring. A
+//     failure leaves the calls as they were. While one transfer of a call is
+//     under way another gets 491; 403 where Calls.NoTransfer is set.
+//   - INVITE with Replaces (RFC 3891) takes the place of a leg of the same
+//     user; of another's only while it rings and both are in one User.Group,
+//     or where Calls.AnyReplaces is set. The former leg gets BYE 500 ms after
+//     the ACK of the new one. 481: no such dialog; 603: it has ended; 486: it
+//     is confirmed, and early-only was asked; 403: not allowed. One that names
+//     the dialog as the callee's device knows it goes to that device.
+//   - [CallPull], "*11": takes over the one call that the user has on another
+//     device: 404 if there is none, 485 if there are several, 403 if
+//     User.NoPull forbids it, 481 if it ends meanwhile, and what the far end
+//     says where it refuses (488). Calls to service numbers do not count.
+//   - [Park], "*68", and an extension behind it if it is not one's own: the far
+//     end of the user's other call hears music; his leg gets BYE, and the call
+//     to the code is answered and ended at once. 404: no call; 485: several;
+//     486: somebody waits there already. [ParkRetrieve], "*88": the caller gets
+//     who is parked, 404 if nobody is. After Calls.ParkRecall who parked the
+//     call is rung for it.
+//   - [DirectedPickup], "*97", and [PickupBarge], "*33", with an extension
+//     behind them, and [GroupPickup], "*98": the caller gets the call that
+//     rings there, or the one that has rung longest in his User.Group. 404:
+//     none rings; 403: it is not his group.
 //
 // # Breaking it
 //

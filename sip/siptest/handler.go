@@ -20,10 +20,10 @@ import (
 type handler life
 
 // methods are those that the lab understands; all else gets 405.
-var methods = []string{"ACK", "BYE", "CANCEL", "INVITE", "OPTIONS", "PRACK", "REGISTER", "UPDATE"}
+var methods = []string{"ACK", "BYE", "CANCEL", "INVITE", "OPTIONS", "PRACK", "REFER", "REGISTER", "UPDATE"}
 
 // extensions are the option tags that may be required of the lab.
-var extensions = []string{"100rel", "gruu", "outbound", "path", "timer"}
+var extensions = []string{"100rel", "gruu", "norefersub", "outbound", "path", "replaces", "timer"}
 
 // accept are the bodies that it reads.
 const accept = "application/sdp,multipart/mixed"
@@ -126,6 +126,8 @@ func (l *life) inDialog(now time.Time, s *transaction.Server) {
 			return
 		}
 		g.m.OnRequest(now, s)
+	case sipgo.REFER:
+		l.referred(now, s, g)
 	default:
 		g.m.OnRequest(now, s)
 	}
@@ -175,7 +177,7 @@ func (h *handler) STUN(time.Time, *transport.Flow, [12]byte, netip.AddrPort, err
 
 var (
 	allow     = strings.Join(methods, ",")
-	supported = "100rel,timer"
+	supported = "100rel,norefersub,replaces,timer"
 )
 
 // decorate says in a message what the lab can do, in the manner of BroadWorks:

@@ -23,6 +23,7 @@ type leg struct {
 	at    *binding        // the device; nil: not registered
 	media func(ctx context.Context, g *leg, notify func(offeranswer.Event)) (offeranswer.Media, error)
 	timer sessionTimer
+	since time.Time // of the INVITE
 
 	// headers go into each provisional and 2xx response to the INVITE.
 	headers []sipgo.Header
@@ -40,7 +41,7 @@ type owner interface {
 
 // incoming makes the leg of an INVITE that came.
 func (l *life) incoming(now time.Time, s *transaction.Server, g *leg) bool {
-	g.l, g.flow = l, s.Flow().(*transport.Flow)
+	g.l, g.flow, g.since = l, s.Flow().(*transport.Flow), now
 	g.timer.g = g
 	g.at = l.srv.loc.at(g.flow, now)
 	if !g.timer.asked(now, s) {
@@ -57,8 +58,8 @@ func (l *life) incoming(now time.Time, s *transaction.Server, g *leg) bool {
 }
 
 // outgoing makes the leg of an INVITE to a device. Dial sends it.
-func (l *life) outgoing(b *binding, g *leg, start call.Start) {
-	g.l, g.flow, g.at = l, b.flow, b
+func (l *life) outgoing(now time.Time, b *binding, g *leg, start call.Start) {
+	g.l, g.flow, g.at, g.since = l, b.flow, b, now
 	g.timer.g = g
 	start.CallID = l.callID()
 	g.m = call.New(g, l.timers(), start)
@@ -120,6 +121,9 @@ func (g *leg) Contact(flow transaction.Flow) *sipgo.ContactHeader {
 func (g *leg) Decorate(m sipgo.Message) {
 	decorate(m)
 	g.timer.decorate(m)
+	if e, ok := g.owner.(*end); ok {
+		e.assert(m)
+	}
 	r, ok := m.(*sipgo.Response)
 	if !ok || r.StatusCode <= 100 || r.StatusCode >= 300 {
 		return
@@ -163,5 +167,7 @@ func (g *leg) Event(now time.Time, _ *call.Call, e call.Event) {
 
 // Ended forgets the leg.
 func (g *leg) Ended(_ time.Time, m *call.Call) {
-	delete(g.l.legs, legKey{m.ID(), m.LocalTag()})
+	key := legKey{m.ID(), m.LocalTag()}
+	delete(g.l.legs, key)
+	g.l.bygone.add(key)
 }

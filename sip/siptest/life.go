@@ -34,14 +34,16 @@ type life struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // of the service numbers
 
-	legs map[legKey]*leg // in the loop
+	legs   map[legKey]*leg // in the loop
+	bygone bygone          // the same
+	parked map[*User]*parked
 }
 
 type legKey struct{ callID, tag string }
 
 // boot starts a life on s.addrs, and completes them.
 func (s *Server) boot() (err error) {
-	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg)}
+	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg), parked: make(map[*User]*parked)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

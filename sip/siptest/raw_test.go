@@ -175,7 +175,7 @@ func TestAnswers(t *testing.T) {
 		headers []string
 		has     string // in the response
 	}{
-		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INVITE,OPTIONS,PRACK,REGISTER,UPDATE"},
+		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INVITE,OPTIONS,PRACK,REFER,REGISTER,UPDATE"},
 		{"INVITE sip:bob@pbx.example", 401, nil, "WWW-Authenticate: Digest"},
 		{"SUBSCRIBE sip:bob@pbx.example", 405, nil, "Allow: "},
 		{"PRACK sip:bob@pbx.example", 481, []string{"To: <sip:bob@pbx.example>;tag=x"}, ""},
@@ -382,14 +382,4 @@ func TestMergedInvite(t *testing.T) {
 		r.request("INVITE sip:9004@pbx.example", offerText, fmt.Sprintf("CSeq: %d INVITE", r.cseq))
 		r.response(482)
 	})
-}
-
-// parse reads a message on the tape.
-func parse(t *testing.T, text string) sipgo.Message {
-	t.Helper()
-	m, err := sipwire.Parse([]byte(text), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
