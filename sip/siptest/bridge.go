@@ -1,6 +1,7 @@
 package siptest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -32,7 +33,8 @@ type bridge struct {
 	alone     bool   // one device was rung from the start
 	accepted  bool   // the caller is being answered
 	over      bool
-	early     bool // the caller hears the device already
+	early     bool   // the caller hears the device already
+	heard     []byte // the answer that he got for that
 	told      []int
 	best      *refusal
 	ring      timerq.Timer
@@ -253,28 +255,52 @@ func (b *bridge) event(now time.Time, e *end, ev call.Event) {
 	case e == b.a || b.over:
 	case ev.Kind == call.MediaChanged && b.winner == nil && b.hears() && !b.early:
 		b.early = true
-		heard, _ := e.side.latest()
-		b.a.side.reply(heard)
+		b.heard, _ = e.side.latest()
+		b.a.side.reply(b.heard)
 		b.a.m.Progress(now, offeranswer.Options{}, func(time.Time, error) {})
 	case ev.Kind == call.StateChanged && ev.State == call.Established:
 		if e != b.winner {
 			e.m.Hangup(now, elsewhere)
 			return
 		}
-		switch heard, _ := e.side.latest(); {
+		switch {
 		case b.accepted:
 		case b.transfer != nil:
 			b.transfer.answered(now, b)
 		case e.side.alone():
 			b.pickedUp(now, e)
 		default:
-			b.a.side.reply(heard)
-			b.answerCaller(now)
+			b.answered(now, e)
 		}
 	}
 	if ev.Kind == call.StateChanged && ev.State == call.Established && b.moving != nil && b.moving.fresh == e {
 		b.settled(now)
 	}
+}
+
+// answered gives the callee's answer to the caller. One who got another with
+// early media keeps it, as the 2xx must repeat it (RFC 3261 §13.2.1); the two
+// agree anew once he is answered.
+func (b *bridge) answered(now time.Time, e *end) {
+	heard, _ := e.side.latest()
+	if !b.early {
+		b.a.side.reply(heard)
+	}
+	b.answerCaller(now)
+	if !b.early || bytes.Equal(heard, b.heard) {
+		return
+	}
+	a := b.a
+	b.l.when(now, func() bool { return b.over || a.m.State() == call.Established && a.free() }, func(now time.Time, ok bool) {
+		if b.over || !ok || a.b != b || b.winner == nil {
+			return
+		}
+		b.sync(now, b.winner, func(now time.Time, err error) {
+			if err != nil && !b.over {
+				b.hangup(now, call.Reason{Protocol: "SIP", Cause: statusOf(err)})
+			}
+		})
+	})
 }
 
 func (b *bridge) answerCaller(now time.Time) {

@@ -199,7 +199,10 @@ func (g *dialog) request(method, body string, headers ...string) {
 		g.cseq++
 	}
 	branch := fmt.Sprintf("z9hG4bK%s-%d", g.id, g.cseq)
-	if method == "ACK" {
+	switch {
+	case len(headers) == 1 && headers[0] == "refused":
+		headers = nil // its ACK belongs to the transaction (RFC 3261 §17.1.1.3)
+	case method == "ACK":
 		branch += "a"
 	}
 	fields := []string{
@@ -315,7 +318,13 @@ func (g *dialog) response(method string, status int, ack ...string) *sipgo.Respo
 				body = ack[0]
 			}
 			g.request("ACK", body)
+			synctest.Wait()
+			return res
 		}
+		to := g.remote
+		g.remote = sipwire.Header(res, "To")
+		g.request("ACK", "", "refused")
+		g.remote = to
 	}
 	return res
 }

@@ -69,33 +69,13 @@ func (b *bridge) pickedUp(now time.Time, e *end) {
 	e.m.Reoffer(now, offeranswer.Options{}, func(now time.Time, err error) {
 		switch {
 		case b.over || b.accepted:
+		case !e.alive(): // which ends the call
 		case err != nil:
 			b.finish()
 			_ = b.a.m.Reject(now, statusOf(err), "")
 			e.m.Hangup(now)
 		default:
-			heard, _ := e.side.latest()
-			b.a.side.reply(heard)
-			b.answerCaller(now)
-			if b.early {
-				b.meetAgain(now)
-			}
+			b.answered(now, e)
 		}
-	})
-}
-
-// meetAgain brings an exchange about between a caller who got his answer with
-// early media, which cannot change in the 2xx, and who picked up the call.
-func (b *bridge) meetAgain(now time.Time) {
-	a := b.a
-	b.l.when(now, func() bool { return b.over || a.m.State() == call.Established && a.free() }, func(now time.Time, ok bool) {
-		if b.over || !ok || a.b != b || b.winner == nil {
-			return
-		}
-		b.sync(now, b.winner, func(now time.Time, err error) {
-			if err != nil && !b.over {
-				b.hangup(now, call.Reason{Protocol: "SIP", Cause: statusOf(err)})
-			}
-		})
 	})
 }

@@ -176,6 +176,10 @@ func (t *transfer) blind(now time.Time, uri *sipgo.Uri) {
 		t.failed(now, sipgo.StatusNotFound)
 		return
 	}
+	if f, digits, ok := l.cfg.featureOf(plainNumber(userPart(uri))); ok {
+		t.toCode(now, f, digits)
+		return
+	}
 	callee, devices, found := l.locate(now, uri, userPart(uri))
 	if !found {
 		t.failed(now, sipgo.StatusNotFound)
@@ -187,6 +191,25 @@ func (t *transfer) blind(now time.Time, uri *sipgo.Uri) {
 	}
 	by := t.by.user.uri(l.cfg.Domain)
 	t.ring(now, callee, devices, l.cfg.Calls.RingTime, sipgo.NewHeader("Referred-By", "<"+sipwire.FormatURI(&by)+">"))
+}
+
+// toCode transfers to an access code: a call can be parked that way.
+func (t *transfer) toCode(now time.Time, f Feature, digits string) {
+	at := t.l.extension(t.by.user, digits)
+	switch {
+	case f != Park:
+		t.failed(now, sipgo.StatusForbidden)
+	case at == nil:
+		t.failed(now, sipgo.StatusNotFound)
+	default:
+		t.l.parkEnd(now, t.who, at, t.by.user, func(now time.Time, status int) {
+			var err error
+			if status != sipgo.StatusOK {
+				err = &refusedOffer{status}
+			}
+			t.outcome(now, err)
+		})
+	}
 }
 
 func (t *transfer) ring(now time.Time, callee *User, devices []*binding, limit time.Duration, headers ...sipgo.Header) {

@@ -32,6 +32,7 @@ type side struct {
 	wanted  bool      // the device's next offer is for the other side, which has asked for it
 	local   *local    // the lab's own media, in place of another device
 	with    *local    // whom the exchange under way is with; nil: the other device
+	leaving *local    // has no place any more once the exchange is complete
 	stale   []*local  // to be closed by the next operation
 }
 
@@ -176,16 +177,16 @@ func (m *side) SetAnswer(ctx context.Context, sdp []byte, provisional bool) erro
 	return nil
 }
 
-// agree notes that the exchange is complete. With another device the lab's
-// own media have no place any more.
+// agree notes that the exchange is complete.
 func (m *side) agree() {
 	m.mu.Lock()
 	old := m.stale
 	m.stale, m.agreed = nil, m.sent
 	m.rounds++
-	if m.with == nil && m.local != nil {
+	if m.leaving != nil && m.leaving == m.local {
 		old, m.local = append(old, m.local), nil
 	}
+	m.leaving = nil
 	m.mu.Unlock()
 	for _, loc := range old {
 		loc.close()
@@ -195,7 +196,10 @@ func (m *side) agree() {
 func (m *side) say(sdp []byte, with *local) []byte {
 	if sdp != nil {
 		m.mu.Lock()
-		m.sent, m.with = sdp, with
+		m.sent, m.with, m.leaving = sdp, with, nil
+		if with == nil {
+			m.leaving = m.local
+		}
 		m.mu.Unlock()
 	}
 	return sdp
@@ -275,7 +279,7 @@ func (l sideLeg) Commit() error {
 func (l sideLeg) Rollback() error {
 	l.mu.Lock()
 	with := l.with
-	l.sent, l.with = l.agreed, nil
+	l.sent, l.with, l.leaving = l.agreed, nil, nil
 	l.mu.Unlock()
 	if with != nil {
 		with.rollback()
