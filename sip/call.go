@@ -202,6 +202,9 @@ type Call struct {
 	media   offeranswer.Media
 	streams []offeranswer.Stream
 	held    Hold
+	session session
+	// identity is that of the dialog set in local and remote.
+	identity Identity
 
 	flow atomic.Pointer[transport.Flow] // that the INVITE came or goes over
 

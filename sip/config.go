@@ -43,6 +43,10 @@ type Config struct {
 	// are never logged.
 	Logger *slog.Logger
 
+	// NoSessionID leaves out the Session-ID of calls (RFC 7989), for servers
+	// that choke on it.
+	NoSessionID bool
+
 	// UserAgent names the application in User-Agent and Server; "" sends
 	// neither.
 	UserAgent string

@@ -29,7 +29,11 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 			req.AppendHeader(e.Contact(f))
 		}
 	}
-	o.OnResponse = func(now time.Time, r *sipgo.Response) { h.Response(now, o.Flow, r) }
+	o.OnResponse = func(now time.Time, r *sipgo.Response) {
+		e.c.learnSession(r, sipwire.ToTag(r))
+		(*dialogSet)(e).learnIdentity(r)
+		h.Response(now, o.Flow, r)
+	}
 	o.OnFailed = h.Failed
 	if req.Method == sipgo.INVITE {
 		e.invites = append(e.invites, o)
@@ -40,6 +44,7 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 
 func (e *env) Ack(now time.Time, flow transaction.Flow, ack *sipgo.Request, invite call.Outgoing) {
 	o, _ := invite.(*endpoint.Outgoing)
+	e.c.saySession(ack)
 	e.c.ua.ep.SendAck(now, e.c.ua.dialogFlow(flow.(*transport.Flow), ack), ack, o)
 }
 
@@ -51,10 +56,14 @@ func (e *env) Contact(flow transaction.Flow) *sipgo.ContactHeader {
 	return &sipgo.ContactHeader{Address: e.c.ua.dialogContact(f, e.c.anonymous)}
 }
 
-func (e *env) Decorate(m sipgo.Message) { e.c.ua.decorate(m) }
-func (e *env) Timers() *timerq.Queue    { return &e.c.ua.ep.Q }
-func (e *env) ID(n int) string          { return e.c.ua.ep.ID(n) }
-func (e *env) Float() float64           { return e.c.ua.ep.Float() }
+func (e *env) Decorate(m sipgo.Message) {
+	e.c.ua.decorate(m)
+	e.c.saySession(m)
+}
+
+func (e *env) Timers() *timerq.Queue { return &e.c.ua.ep.Q }
+func (e *env) ID(n int) string       { return e.c.ua.ep.ID(n) }
+func (e *env) Float() float64        { return e.c.ua.ep.Float() }
 
 func (e *env) Go(work func(), done func(now time.Time), abort func()) {
 	e.c.ua.ep.Go(func(context.Context) { work() }, done, abort)

@@ -94,7 +94,12 @@ func (ua *UA) cancelled(now time.Time, s *transaction.Server) {
 	// "The To tag of the response to the CANCEL and the To tag in the
 	// response to the original request SHOULD be the same" (§9.2).
 	cancel := s.Request() // the transaction lets go of it with its final response
-	ua.ep.Respond(now, s, sipgo.StatusOK, "", c.LocalTag())
+	res := sipwire.ResponseTo(cancel, sipgo.StatusOK, "", c.LocalTag())
+	ua.ep.Server(res)
+	if set := ua.calls[callKey{c.ID(), c.LocalTag()}]; set != nil {
+		set.c.saySession(res)
+	}
+	s.Respond(now, res)
 	c.Cancelled(now, cancel)
 }
 
@@ -112,6 +117,7 @@ func (ua *UA) inDialog(now time.Time, s *transaction.Server) {
 		other(ua, now, s)
 		return
 	}
+	set.c.learnSession(req, sipwire.FromTag(req))
 	if take := within[req.Method]; take != nil {
 		if set.m.Sequence(now, s) {
 			take(set.c, now, s)
@@ -192,43 +198,13 @@ func takesSDP(req *sipgo.Request) bool {
 	return false
 }
 
-// partiesOf reads who calls whom. A server that we trust, and nobody else, may
-// know better than the caller (P-Asserted-Identity, RFC 3325 §5): at most a SIP
-// and a tel URI, of which the SIP URI counts.
-func partiesOf(req *sipgo.Request, trusted bool) (local, remote Party) {
-	if to := req.To(); to != nil {
-		local = Party{URI: sipwire.FormatURI(&to.Address), Name: to.DisplayName}
-	}
-	if from := req.From(); from != nil {
-		remote = Party{URI: sipwire.FormatURI(&from.Address), Name: from.DisplayName}
-	}
-	if !trusted {
-		return local, remote
-	}
-	asserted := false
-	for v := range sipwire.Values(req, "P-Asserted-Identity") {
-		name, uri, _, err := sipwire.ParseNameAddr(v)
-		if err != nil || asserted && uri.Scheme == "tel" {
-			continue
-		}
-		asserted = true
-		remote.URI = sipwire.FormatURI(&uri)
-		if name != "" {
-			remote.Name = name
-		}
-		if uri.Scheme != "tel" {
-			break
-		}
-	}
-	return local, remote
-}
-
 func (ua *UA) respond(now time.Time, s *transaction.Server, status int, headers ...sipgo.Header) {
 	res := sipwire.ResponseTo(s.Request(), status, "", ua.ep.Tag())
 	for _, h := range headers {
 		res.AppendHeader(h)
 	}
 	ua.decorate(res)
+	ua.saySession(res, s.Request())
 	s.Respond(now, res)
 }
 
@@ -236,6 +212,7 @@ func (ua *UA) respond(now time.Time, s *transaction.Server, status int, headers 
 func (h *handler) Ack(now time.Time, _ *transport.Flow, ack *sipgo.Request) {
 	ua := (*UA)(h)
 	if set := ua.find(ack); set != nil {
+		set.c.learnSession(ack, sipwire.FromTag(ack))
 		set.m.OnAck(now, ack)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/call"
 	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
@@ -39,6 +40,7 @@ type dialogSet struct {
 	inv   *invitation // ours; nil: theirs
 
 	local, remote Party
+	identity      Identity
 
 	// The transactions of INVITEs, which outlive the call.
 	server  *transaction.Server
@@ -95,7 +97,12 @@ func (c *Call) incoming(now time.Time, s *transaction.Server) *dialogSet {
 		return nil
 	}
 	set.m = m
-	set.local, set.remote = partiesOf(s.Request(), !ua.acct.direct && ua.own(s))
+	if to := s.Request().To(); to != nil {
+		set.local = Party{URI: sipwire.FormatURI(&to.Address), Name: to.DisplayName}
+	}
+	set.identity = identityOf(s.Request(), !ua.acct.direct && ua.own(s))
+	set.remote = set.identity.callerOf()
+	c.learnSession(s.Request(), sipwire.FromTag(s.Request()))
 	ua.calls[callKey{m.ID(), m.LocalTag()}] = set
 	return set
 }
@@ -103,6 +110,7 @@ func (c *Call) incoming(now time.Time, s *transaction.Server) *dialogSet {
 // begun makes a dialog set the call's first.
 func (c *Call) begun(set *dialogSet) {
 	c.set, c.m, c.id = set, set.m, set.m.ID()
+	c.identity = set.identity
 }
 
 // moveTo lets the call follow a dialog set that was made for it. One call
@@ -187,7 +195,7 @@ func (c *Call) arrived(now time.Time) {
 // party tells the user with whom he talks now.
 func (c *Call) party(now time.Time, set *dialogSet) {
 	c.mu.Lock()
-	c.local, c.remote = set.local, set.remote
+	c.local, c.remote, c.identity = set.local, set.remote, set.identity
 	c.mu.Unlock()
 	c.log.add(Event{Time: now, Kind: PartyChanged})
 }

@@ -15,6 +15,7 @@ var machines = []string{
 	"./internal/transaction", // RFC 3261 §17
 	"./internal/call",        // dialogs, forks, offer/answer of one call
 	"./internal/register",    // one binding at a registrar
+	"./internal/subscribe",   // event subscriptions, both sides
 	"./internal/flow",        // keep-alive and backoff, RFC 5626
 	"./internal/negotiate",   // RFC 3264
 	"./internal/sdes",        // RFC 4568

@@ -1,6 +1,9 @@
 package endpoint
 
-import mrand "math/rand/v2"
+import (
+	"encoding/hex"
+	mrand "math/rand/v2"
+)
 
 // Identifiers are drawn in the loop from a ChaCha8 stream: unguessable as
 // RFC 3261 §19.3 asks of tags, and reproducible where the seed is given.
@@ -34,4 +37,13 @@ func (e *Endpoint) Float() float64 { return mrand.New(e.rnd).Float64() }
 func (e *Endpoint) STUNID() (id [12]byte) {
 	_, _ = e.rnd.Read(id[:]) // never fails
 	return id
+}
+
+// UUID draws a random UUID (RFC 9562 §5.4) in lower case and without hyphens,
+// as a Session-ID has it (RFC 7989 §4.1). In the loop.
+func (e *Endpoint) UUID() string {
+	var b [16]byte
+	_, _ = e.rnd.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return hex.EncodeToString(b[:])
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -238,6 +239,16 @@ func (p *Baresip) Hold() { p.t.Helper(); p.Command("hold", "") }
 // Resume takes the held call back.
 func (p *Baresip) Resume() { p.t.Helper(); p.Command("resume", "") }
 
+// Line makes one of its calls the current one: 1 is the first.
+func (p *Baresip) Line(n int) { p.t.Helper(); p.Command("line", strconv.Itoa(n)) }
+
+// Transfer refers the peer of the current call to a URI (RFC 5589 §6). It
+// hangs up when the target has answered: CALL_CLOSED with TransferDone.
+func (p *Baresip) Transfer(uri string) { p.t.Helper(); p.Command("transfer", uri) }
+
+// TransferDone is the Param of CALL_CLOSED after a transfer that succeeded.
+const TransferDone = "Call transfered"
+
 // SendDigits sends DTMF digits in the current call (RFC 4733).
 func (p *Baresip) SendDigits(digits string) {
 	p.t.Helper()
@@ -279,8 +290,9 @@ func (p *Baresip) await(since Mark, what string, match func(Event) bool) Event {
 	return e
 }
 
-// Heard returns the WAV files of what it heard, one for each call so far in
-// the order of their beginning. A file is complete when its call has ended.
+// Heard returns the WAV files of what it heard in the order of their
+// beginning, one for each call so far. A file is complete when its call has
+// ended. It ends early if the call is put on hold, by either side.
 func (p *Baresip) Heard() []string {
 	p.t.Helper()
 	// Their names hold the time, so that Glob's order is the right one.

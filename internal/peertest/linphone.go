@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // linphoneCodec is a payload type as Linphone's configuration has it. One
@@ -152,6 +154,20 @@ func (p *Linphone) Answer() { p.t.Helper(); p.Command("answer") }
 // Hangup ends all calls.
 func (p *Linphone) Hangup() { p.t.Helper(); p.Command("terminate all") }
 
+// HangupCall ends one call; see CallID.
+func (p *Linphone) HangupCall(id int) { p.t.Helper(); p.Command(fmt.Sprint("terminate ", id)) }
+
+// CallID waits for the first call after the mark, in either direction, and
+// returns the number that Linphone gave it.
+func (p *Linphone) CallID(since Mark) int {
+	p.t.Helper()
+	id, err := strconv.Atoi(p.Log.Wait(p.t, since, `assigned id ([0-9]+)`)[1])
+	if err != nil {
+		p.t.Fatalf("peertest: linphone: %v", err)
+	}
+	return id
+}
+
 // Hold puts the current call on hold; Resume takes it back.
 func (p *Linphone) Hold() {
 	p.t.Helper()
@@ -163,6 +179,47 @@ func (p *Linphone) Hold() {
 func (p *Linphone) Resume() {
 	p.t.Helper()
 	p.Command("resume " + p.Log.Wait(p.t, p.held, `Call ([0-9]+) with .* is now paused`)[1])
+}
+
+// ResumeCall takes a held call back; the current one is held first. See CallID.
+func (p *Linphone) ResumeCall(id int) { p.t.Helper(); p.Command(fmt.Sprint("resume ", id)) }
+
+// Transfer refers the peer of a call to a URI (RFC 5589 §6).
+func (p *Linphone) Transfer(id int, uri string) {
+	p.t.Helper()
+	p.Command(fmt.Sprintf("transfer %d %s", id, uri))
+}
+
+// TransferTo refers the peer of a call to the peer of another call, whose
+// dialog he shall replace (RFC 5589 §7).
+func (p *Linphone) TransferTo(id, other int) {
+	p.t.Helper()
+	p.Command(fmt.Sprintf("transfer %d --to-call %d", id, other))
+}
+
+// WaitTransferred waits until the target of a transfer has answered.
+func (p *Linphone) WaitTransferred(since Mark, id int) {
+	p.t.Helper()
+	p.Log.Wait(p.t, since, fmt.Sprintf(`of call %d has been transfered`, id))
+}
+
+// Join takes a call into the conference that Linphone mixes.
+func (p *Linphone) Join(id int) { p.t.Helper(); p.Command(fmt.Sprint("conference add ", id)) }
+
+// RecordTo writes what it hears from now on to another file, and returns that
+// file's name. It is complete after Stop.
+func (p *Linphone) RecordTo(name string) string {
+	p.t.Helper()
+	file := filepath.Join(p.dir, name+".wav")
+	p.Command("record " + file)
+	return file
+}
+
+// WaitRecorded waits until a file of RecordTo or Heard holds so much sound,
+// which must be narrow-band.
+func (p *Linphone) WaitRecorded(file string, d time.Duration) {
+	p.t.Helper()
+	waitRecorded(p.t, func() (string, error) { return file, nil }, d)
 }
 
 // SendDigits sends DTMF digits in the current call.
@@ -178,6 +235,19 @@ func (p *Linphone) WaitIncoming(since Mark) {
 func (p *Linphone) WaitConnected(since Mark) {
 	p.t.Helper()
 	p.Log.Wait(p.t, since, `Media streams established`)
+}
+
+// WaitPaused waits until a call is on hold by its own wish. It dials no
+// second call before that.
+func (p *Linphone) WaitPaused(since Mark) {
+	p.t.Helper()
+	p.Log.Wait(p.t, since, `Call [0-9]+ with .* is now paused`)
+}
+
+// WaitHeld waits until the peer of a call has put it on hold.
+func (p *Linphone) WaitHeld(since Mark) {
+	p.t.Helper()
+	p.Log.Wait(p.t, since, `Call [0-9]+ has been paused by`)
 }
 
 // WaitEnded waits until a call has ended.

@@ -91,10 +91,10 @@ func (s SubscriptionState) String() string {
 		v += ";reason=" + s.Reason
 	}
 	if s.HasExpires {
-		v += ";expires=" + formatSeconds(s.Expires)
+		v += ";expires=" + FormatSeconds(s.Expires)
 	}
 	if s.HasRetryAfter {
-		v += ";retry-after=" + formatSeconds(s.RetryAfter)
+		v += ";retry-after=" + FormatSeconds(s.RetryAfter)
 	}
 	return v
 }
@@ -128,7 +128,7 @@ func SubscriptionStateOf(m sipgo.Message) (s SubscriptionState, ok bool) {
 	return ParseSubscriptionState(Header(m, "Subscription-State"))
 }
 
-// formatSeconds writes delta-seconds, rounded up and never negative.
-func formatSeconds(d time.Duration) string {
+// FormatSeconds writes delta-seconds, rounded up and never negative.
+func FormatSeconds(d time.Duration) string {
 	return strconv.FormatInt(int64(max((d+time.Second-1)/time.Second, 0)), 10)
 }

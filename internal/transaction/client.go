@@ -322,7 +322,8 @@ func derived(invite *sipgo.Request, method sipgo.RequestMethod) *sipgo.Request {
 		case *sipgo.CSeqHeader:
 			req.AppendHeader(&sipgo.CSeqHeader{SeqNo: h.SeqNo, MethodName: method})
 		default:
-			if h.Name() == "Route" {
+			// The session is that of the INVITE too (RFC 7989).
+			if h.Name() == "Route" || h.Name() == "Session-ID" {
 				req.AppendHeader(h)
 			}
 		}
