@@ -131,6 +131,8 @@ type Event struct {
 	Phrase string
 	// Streams are those agreed, of MediaChanged.
 	Streams []offeranswer.Stream
+	// Digit is the one of DigitReceived.
+	Digit Digit
 	// Err says more, of MediaTimeout.
 	Err error
 	// Held says who is on hold now, of HoldChanged.
@@ -169,6 +171,8 @@ func (k EventKind) String() string {
 		return "media started"
 	case MediaTimeout:
 		return "media timeout"
+	case DigitReceived:
+		return "digit received"
 	case HoldChanged:
 		return "hold changed"
 	case PartyChanged:

@@ -34,7 +34,7 @@ func TestInDialog(t *testing.T) {
 		c.response(500)
 		c.ask("INVITE", "in", "o3", 6, tag, sdpBody, "Require: nothing")
 		c.response(420)
-		c.ask("INFO", "in", "o4", 7, tag, "")
+		c.ask("PUBLISH", "in", "o4", 7, tag, "")
 		c.response(405)
 		c.ask("UPDATE", "in", "o5", 8, tag, sdpBody)
 		if r := c.response(200); len(r.Body()) == 0 || r.Contact() == nil {

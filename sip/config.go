@@ -34,6 +34,15 @@ type Config struct {
 	// with 486 (Busy Here). Zero means 16.
 	AcceptQueue int
 
+	// MessageQueue is how many instant messages may wait for Messages; more
+	// are answered with 480 (Temporarily Unavailable), and so not lost to who
+	// sent them. Zero means 64.
+	MessageQueue int
+	// MessageTypes are the content types of instant messages that are taken, such
+	// as "text/plain", "text/*" or "*/*"; others are answered with 415. Nil is
+	// text/plain alone.
+	MessageTypes []string
+
 	// AnySource accepts requests from anywhere although the account has a
 	// registrar. By default only what comes over the account's own flows is
 	// admitted; the rest gets 403 (Forbidden).

@@ -9,7 +9,7 @@ import (
 )
 
 // methods are those that a UA understands; all else gets 405.
-var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY"}
+var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "INFO", "MESSAGE"}
 
 // extensions are the option tags that a UA understands (RFC 3261 §19.2).
 // outbound and gruu concern how a request is routed to us, path the registrar: nothing
@@ -35,12 +35,15 @@ func init() {
 	outside = map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server){
 		sipgo.OPTIONS: (*UA).options,
 		sipgo.INVITE:  (*UA).invited,
+		sipgo.MESSAGE: func(ua *UA, now time.Time, s *transaction.Server) { ua.messaged(nil, now, s) },
 
 		sipgo.SUBSCRIBE: (*UA).badEvent,
 		sipgo.NOTIFY:    (*UA).notified,
 	}
 	within = map[sipgo.RequestMethod]func(c *Call, now time.Time, s *transaction.Server){
 		sipgo.OPTIONS: func(c *Call, now time.Time, s *transaction.Server) { c.ua.options(now, s) },
+		sipgo.INFO:    (*Call).informed,
+		sipgo.MESSAGE: func(c *Call, now time.Time, s *transaction.Server) { c.ua.messaged(c, now, s) },
 
 		sipgo.SUBSCRIBE: func(c *Call, now time.Time, s *transaction.Server) { c.ua.resubscribed(c, now, s) },
 		sipgo.NOTIFY:    (*Call).notified,

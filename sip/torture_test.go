@@ -38,7 +38,7 @@ var tortures = map[string]struct {
 	"rfc4475/dblreq":     {405, "§3.1.1.8: a REGISTER"},
 	"rfc4475/semiuri":    {200, "§3.1.1.9: valid OPTIONS"},
 	"rfc4475/transports": {200, "§3.1.1.10: valid OPTIONS"},
-	"rfc4475/mpart01":    {405, "§3.1.1.11: MESSAGE is not ours yet"},
+	"rfc4475/mpart01":    {415, "§3.1.1.11: MESSAGE with a body that nobody reads"},
 	"rfc4475/unreason":   {silence, "§3.1.1.12: a response to nothing"},
 	"rfc4475/noreason":   {silence, "§3.1.1.13: a response to nothing"},
 

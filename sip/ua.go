@@ -34,6 +34,7 @@ type UA struct {
 	listening []listener // complete when New returns
 
 	incoming chan *Call
+	messages chan *Message
 	gone     chan struct{} // closed when a shutdown has nothing left to wait for
 
 	// What follows belongs to the loop.
@@ -67,6 +68,12 @@ func New(cfg *Config) (*UA, error) {
 	if c.AcceptQueue <= 0 {
 		c.AcceptQueue = 16
 	}
+	if c.MessageQueue <= 0 {
+		c.MessageQueue = defaultMessageQueue
+	}
+	if c.MessageTypes == nil {
+		c.MessageTypes = []string{"text/plain"}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -80,6 +87,7 @@ func New(cfg *Config) (*UA, error) {
 	ua := &UA{
 		cfg: c, acct: acct, log: c.Logger,
 		incoming: make(chan *Call, c.AcceptQueue),
+		messages: make(chan *Message, c.MessageQueue),
 		gone:     make(chan struct{}),
 		calls:    make(map[callKey]*dialogSet),
 		direct:   make(map[hop]*transport.Flow),
