@@ -30,7 +30,7 @@ type accountFlow struct {
 	last    *transport.Flow // the one before
 	dialing *dial           // under way
 	waiting []func(now time.Time, f *transport.Flow, err error)
-	linger  bool // not registered any more: to be closed with the last call
+	linger  bool // not registered any more: to be closed with the last call or subscription
 
 	reg        *register.Machine // nil: not registering
 	started    bool
@@ -186,6 +186,7 @@ func (f *accountFlow) dialled(now time.Time, fl *transport.Flow, target locate.T
 	}
 	switch {
 	case f.reg == nil:
+		f.ua.rehome(now, fl)
 	case f.started:
 		f.reg.FlowChanged(now)
 	default:
@@ -227,8 +228,8 @@ func (f *accountFlow) drop(err error) {
 	}
 }
 
-// quit ends the binding without a word. What calls need they keep: the
-// connection until the last of them is over, and one that is being made.
+// quit ends the binding without a word. What calls and subscriptions need they
+// keep: the connection until the last of them is over, and one that is being made.
 func (f *accountFlow) quit(now time.Time) {
 	f.ua.ep.Q.Stop(&f.retry)
 	if f.reg != nil {
@@ -239,7 +240,7 @@ func (f *accountFlow) quit(now time.Time) {
 		f.dialing.cancel()
 		f.dialing = nil
 	}
-	if f.linger = len(f.ua.calls) > 0; !f.linger {
+	if f.linger = f.ua.needed(); !f.linger {
 		f.drop(nil)
 	}
 }
@@ -305,6 +306,9 @@ func (r *registrar) Registered(now time.Time, b register.Binding) {
 	}
 	if f.ua.reg != nil {
 		f.ua.reg.granted(now, f, b)
+	}
+	if f.up() {
+		f.ua.rehome(now, f.flow)
 	}
 }
 

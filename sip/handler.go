@@ -268,10 +268,12 @@ func (h *handler) FlowClosed(now time.Time, fl *transport.Flow, err error) {
 	for _, f := range h.flows {
 		if f.flow == fl {
 			f.lost(now, err)
+			(*UA)(h).resettle(now)
 			return
 		}
 	}
 	(*UA)(h).forget(fl)
+	(*UA)(h).resettle(now)
 }
 
 // Pong takes the answer to a ping.

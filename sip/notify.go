@@ -39,8 +39,12 @@ func (c *Call) notified(now time.Time, s *transaction.Server) {
 	}
 }
 
-// notified takes a NOTIFY in no call's dialog.
+// notified takes a NOTIFY in no call's dialog: in a subscription's, or none.
 func (ua *UA) notified(now time.Time, s *transaction.Server) {
+	if take := ua.subscriptionOf(s.Request()); take != nil {
+		take(now, s)
+		return
+	}
 	p, ev, ok := ua.packageOf(now, s)
 	switch {
 	case !ok:
@@ -54,6 +58,10 @@ func (ua *UA) notified(now time.Time, s *transaction.Server) {
 // resubscribed takes a SUBSCRIBE with a To tag, in a call's dialog or, where c
 // is nil, in none.
 func (ua *UA) resubscribed(c *Call, now time.Time, s *transaction.Server) {
+	if take := ua.subscriptionOf(s.Request()); take != nil && c == nil {
+		take(now, s)
+		return
+	}
 	p, ev, ok := ua.packageOf(now, s)
 	switch {
 	case !ok:
@@ -62,6 +70,14 @@ func (ua *UA) resubscribed(c *Call, now time.Time, s *transaction.Server) {
 	default:
 		p.refresh(ua, c, now, s, ev)
 	}
+}
+
+// subscriptionOf finds who has the dialog of a request; nil: nobody.
+func (ua *UA) subscriptionOf(req *sipgo.Request) func(now time.Time, s *transaction.Server) {
+	if id := req.CallID(); id != nil {
+		return ua.dialogs[callKey{string(*id), sipwire.ToTag(req)}]
+	}
+	return nil
 }
 
 // packageOf finds who takes a request of an event package. It answers itself where

@@ -16,8 +16,10 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/call"
 	"github.com/hoorn-phone/hoorn/internal/digest"
 	"github.com/hoorn-phone/hoorn/internal/endpoint"
+	"github.com/hoorn-phone/hoorn/internal/flow"
 	"github.com/hoorn-phone/hoorn/internal/locate"
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/timerq"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/internal/transport"
 )
@@ -44,6 +46,11 @@ type UA struct {
 	aside    locate.Aside
 	direct   map[hop]*transport.Flow
 	draining bool // no new calls
+
+	subs         map[*Subscription]struct{}
+	dialogs      map[callKey]func(now time.Time, s *transaction.Server) // of subscriptions
+	reconnecting timerq.Timer
+	backoff      flow.Backoff // of reconnecting
 }
 
 type callKey struct{ id, tag string }
@@ -91,6 +98,8 @@ func New(cfg *Config) (*UA, error) {
 		gone:     make(chan struct{}),
 		calls:    make(map[callKey]*dialogSet),
 		direct:   make(map[hop]*transport.Flow),
+		subs:     make(map[*Subscription]struct{}),
+		dialogs:  make(map[callKey]func(time.Time, *transaction.Server)),
 	}
 	if ua.res, err = newResolver(c.Network.Resolver); err != nil {
 		return nil, err
@@ -111,6 +120,7 @@ func New(cfg *Config) (*UA, error) {
 	if err != nil {
 		return nil, err
 	}
+	ua.reconnecting.F, ua.backoff.Rand = ua.reconnect, ua.ep.Float
 	for i := range acct.flows {
 		ua.flows = append(ua.flows, newAccountFlow(ua, i+1))
 	}
@@ -139,7 +149,7 @@ func (ua *UA) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Close ends all calls, unregisters, and closes every connection. It waits
+// Close ends all calls and subscriptions, unregisters, and closes every connection. It waits
 // for the answers, two seconds at the most, and for connections that have
 // something left to write. It is idempotent.
 func (ua *UA) Close() error {
@@ -182,6 +192,10 @@ func (ua *UA) drain(now time.Time) {
 			set.c.hangup(now)
 		}
 	}
+	ua.ep.Q.Stop(&ua.reconnecting)
+	for sub := range ua.subs {
+		sub.m.Close(now)
+	}
 	ua.unregister(now)
 	ua.checkGone(now)
 }
@@ -191,15 +205,19 @@ func (ua *UA) abandon(now time.Time) {
 	for _, set := range ua.calls {
 		set.m.Abort(now, ErrClosed)
 	}
+	for sub := range ua.subs {
+		sub.m.Stop()
+		(*subscriptionObserver)(sub).Ended(now, ErrClosed)
+	}
 	if ua.reg != nil {
 		ua.reg.end(now, ErrUnregistered)
 	}
 }
 
 // checkGone looks whether there is anything left to stay for: for connections
-// that were only kept for calls, and for a shutdown.
+// that were only kept for calls and subscriptions, and for a shutdown.
 func (ua *UA) checkGone(time.Time) {
-	if len(ua.calls) > 0 {
+	if ua.needed() {
 		return
 	}
 	for _, f := range ua.flows {
@@ -215,6 +233,9 @@ func (ua *UA) checkGone(time.Time) {
 		}
 	}
 }
+
+// needed tells whether there is something that needs a connection.
+func (ua *UA) needed() bool { return len(ua.calls)+len(ua.subs) > 0 }
 
 // Accept waits for the next incoming call. The call rings at the caller's
 // once [Call.Ring] is called; Answer and Reject decide it. A call that its

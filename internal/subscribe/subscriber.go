@@ -96,6 +96,8 @@ type Subscriber struct {
 	phase   phase
 	leaving bool
 	up      bool // there was a subscription once
+	// unreached: it waits since the latest attempt had no connection.
+	unreached bool
 
 	// What belongs to the first request under way, and those that it made.
 	first   dialog
@@ -156,6 +158,7 @@ func (s *Subscriber) Start(now time.Time) {
 func (s *Subscriber) subscribe(now time.Time) {
 	s.phase = subscribing
 	s.attempt++
+	s.unreached = false
 	s.repeats, s.granted, s.subs = 0, 0, nil
 	s.first = dialog{
 		id: s.env.ID(24), localTag: s.env.ID(12),
@@ -248,6 +251,7 @@ func (h *firstHandler) Response(now time.Time, f transaction.Flow, r *sipgo.Resp
 
 func (h *firstHandler) Failed(now time.Time, err error) {
 	if s := h.s; h.attempt == s.attempt && s.phase == subscribing {
+		s.unreached = true
 		s.failed(now, err, 0, isAuth(err))
 	}
 }
@@ -407,10 +411,16 @@ func (s *Subscriber) Refresh(now time.Time, contentType string, body []byte, don
 	}
 }
 
-// Moved tells that what lived on a flow lives on another one now. The notifier
+// Moved tells that what lived on a flow lives on another one now, nil being
+// whichever leads to the peer. Who could not be reached is asked again. The notifier
 // is told our new Contact by a refresh, which it answers with the state: nothing is
 // missed that happened in between.
 func (s *Subscriber) Moved(now time.Time, from, to transaction.Flow) {
+	if s.phase == waiting && s.unreached {
+		s.env.Timers().Stop(&s.retry)
+		s.subscribe(now)
+		return
+	}
 	for _, sub := range slices.Clone(s.subs) {
 		switch {
 		case sub.over || sub.d.flow != from:
