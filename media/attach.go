@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/hoorn-phone/hoorn/internal/resample"
 )
@@ -68,6 +69,22 @@ func (s *Session) SetSource(src Source) error {
 		a = &attached[Source]{it: src}
 	}
 	return attach(s, &s.source, a)
+}
+
+// SetHoldSource makes src what the peer hears while we hold him, that is while
+// we offer sendonly (RFC 6337 §5.3), in place of what [Session.SetSource] and
+// [Session.Play] set, which wait. Nil, and the default, is silence. A peer that
+// by its own wish sends nothing is not held and hears the source. The terms are
+// those of SetSource; [NewMusic] is made for this.
+func (s *Session) SetHoldSource(src Source) error {
+	var a *attached[Source]
+	if src != nil {
+		if err := checkRate(src.SampleRate()); err != nil {
+			return err
+		}
+		a = &attached[Source]{it: src}
+	}
+	return attach(s, &s.holdSource, a)
 }
 
 // SetSink makes sink what hears the session, from the next frame on. Nil is
@@ -142,14 +159,14 @@ func dispose[T any](s *Session, a *attached[T]) {
 	}
 	s.wg.Go(func() {
 		s.afterTurn()
-		a.close(s)
+		a.close(s.log)
 	})
 }
 
-func (a *attached[T]) close(s *Session) {
+func (a *attached[T]) close(log *slog.Logger) {
 	if c, ok := any(a.it).(io.Closer); ok {
 		if err := c.Close(); err != nil {
-			s.log.Warn("media: closing what a session was attached to", "err", err)
+			log.Warn("media: closing what sound came from or went to", "err", err)
 		}
 	}
 	if a.ended != nil {
@@ -166,6 +183,8 @@ func (s *Session) finish(a *attached[Source], err error) {
 		s.playing = nil
 	case s.source:
 		s.source = nil
+	case s.holdSource:
+		s.holdSource = nil
 	default:
 		return // replaced meanwhile
 	}
@@ -180,25 +199,28 @@ func (s *Session) finish(a *attached[Source], err error) {
 // under way.
 func (s *Session) detachAll() {
 	s.mu.Lock()
-	playing, source, sink, rec := s.playing, s.source, s.sink, s.recorder
-	s.playing, s.source, s.sink, s.recorder = nil, nil, nil, nil
+	playing, source, hold, sink, rec := s.playing, s.source, s.holdSource, s.sink, s.recorder
+	s.playing, s.source, s.holdSource, s.sink, s.recorder = nil, nil, nil, nil, nil
 	s.mu.Unlock()
 	if playing != nil {
 		playing.err = ErrClosed
-		playing.close(s)
+		playing.close(s.log)
 	}
 	if source != nil {
-		source.close(s)
+		source.close(s.log)
+	}
+	if hold != nil {
+		hold.close(s.log)
 	}
 	if sink != nil {
-		sink.close(s)
+		sink.close(s.log)
 	}
 	if rec != nil {
-		rec.close(s)
+		rec.close(s.log)
 	}
 }
 
-// input reads a source at the rate of the codec. Turns only.
+// input reads a source at the rate of the codec. One goroutine at a time.
 type input struct {
 	from *attached[Source]
 	rs   *resample.Resampler // nil: the rates are equal
@@ -208,15 +230,21 @@ type input struct {
 	turn int
 }
 
-// read returns 20 ms at rate. The result is scratch space of w.
-func (in *input) read(s *Session, w *work, a *attached[Source], rate int) []int16 {
+// finisher is who a source is attached to.
+type finisher interface {
+	// finish takes a source out that has ended.
+	finish(a *attached[Source], err error)
+}
+
+// read returns 20 ms at rate. The result is scratch space.
+func (in *input) read(f finisher, pcm *scratch, a *attached[Source], rate int) []int16 {
 	need := rate / 50
-	out := w.pcm[1][:0]
+	out := pcm[1][:0]
 	if a != nil {
 		if a != in.from || rate != in.rate {
 			in.begin(a, rate)
 		}
-		out = in.pull(s, w, out)
+		out = in.pull(f, pcm, out)
 	} else {
 		in.from = nil
 	}
@@ -238,7 +266,7 @@ func (in *input) begin(a *attached[Source], rate int) {
 }
 
 // pull asks the source for 20 ms.
-func (in *input) pull(s *Session, w *work, out []int16) []int16 {
+func (in *input) pull(f finisher, pcm *scratch, out []int16) []int16 {
 	from := in.from.it.SampleRate()
 	// Rates that are no multiple of 50 alternate between two sizes, rounded up
 	// so that there is always enough.
@@ -247,7 +275,7 @@ func (in *input) pull(s *Session, w *work, out []int16) []int16 {
 	}
 	n := (in.turn*from+49)/50 - in.ask
 	in.ask += n
-	buf := w.pcm[2][:n]
+	buf := pcm[2][:n]
 	got, err := in.from.it.ReadFrame(buf)
 	clear(buf[max(0, min(got, n)):])
 	out = append(out, in.left...)
@@ -259,32 +287,40 @@ func (in *input) pull(s *Session, w *work, out []int16) []int16 {
 		out = append(out, buf...)
 	}
 	if err != nil {
-		s.finish(in.from, err)
+		f.finish(in.from, err)
 		in.from = nil
 	}
 	return out
 }
 
-// output writes to a sink at its rate. Turns only.
+// output writes to a sink at its rate. One goroutine at a time.
 type output struct {
 	rs       *resample.Resampler
 	from, to int
 }
 
 // write gives 20 ms at rate to sink.
-func (o *output) write(w *work, sink Sink, pcm []int16, rate int) error {
-	to := sink.SampleRate()
+func (o *output) write(buf *scratch, sink Sink, pcm []int16, rate int) error {
+	pcm, err := o.convert(buf, pcm, rate, sink.SampleRate())
+	if err != nil {
+		return err
+	}
+	return sink.WriteFrame(pcm)
+}
+
+// convert returns pcm at another rate, in scratch space if they differ.
+func (o *output) convert(buf *scratch, pcm []int16, rate, to int) ([]int16, error) {
 	if to == rate {
-		return sink.WriteFrame(pcm)
+		return pcm, nil
 	}
 	if o.rs == nil || o.from != rate || o.to != to {
 		rs, err := resample.New(rate, to)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		o.rs, o.from, o.to = rs, rate, to
 	}
-	return sink.WriteFrame(o.rs.Process(w.pcm[3][:0], pcm))
+	return o.rs.Process(buf[3][:0], pcm), nil
 }
 
 // dropSink takes a sink out that failed.

@@ -53,6 +53,12 @@
 // sent goes to the new peer at once, under keys that the former one does not
 // have. [Stats.LongestGap] tells what the listener lost.
 //
+// # Several calls
+//
+// A [Mixer] merges calls on the device: each peer hears all others. A session in
+// it has its own source and sink set aside until it leaves. A peer on hold hears
+// what [Session.SetHoldSource] gives.
+//
 // # Addresses
 //
 // A NAT in front of the peer makes its description wrong. An encrypted stream

@@ -2,6 +2,8 @@ package media
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
@@ -16,12 +18,13 @@ type Engine struct {
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
+	mixers   map[*Mixer]struct{}
 	closed   bool
 }
 
 // NewEngine makes an engine. A nil cfg is the zero Config.
 func NewEngine(cfg *Config) (*Engine, error) {
-	e := &Engine{sessions: make(map[*Session]struct{})}
+	e := &Engine{sessions: make(map[*Session]struct{}), mixers: make(map[*Mixer]struct{})}
 	if cfg != nil {
 		e.cfg = *cfg
 	}
@@ -50,7 +53,7 @@ func (e *Engine) NewSession(_ context.Context, env offeranswer.Env) (offeranswer
 	return s, nil
 }
 
-// Close ends all sessions and waits for the engine's goroutines. It must not
+// Close ends all sessions and mixers and waits for the engine's goroutines. It must not
 // be called by a [Source] or [Sink]. It is idempotent.
 func (e *Engine) Close() error {
 	e.mu.Lock()
@@ -59,7 +62,11 @@ func (e *Engine) Close() error {
 	for s := range e.sessions {
 		open = append(open, s)
 	}
+	mixers := slices.Collect(maps.Keys(e.mixers))
 	e.mu.Unlock()
+	for _, m := range mixers {
+		m.Close()
+	}
 	for _, s := range open {
 		s.Close()
 	}

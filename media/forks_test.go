@@ -142,12 +142,20 @@ func TestHoldAndResume(t *testing.T) {
 				b.ear.take()
 				talk(time.Second)
 			}
-			set(offeranswer.SendOnly) // a holds b, with its own sound
+			set(offeranswer.SendOnly)
 			if got := directions(a) + ", " + directions(b); got != "sendonly recvonly, recvonly sendonly" {
 				t.Error(got)
 			}
 			wantSilence(t, "a holds", a.ear.take())
-			wantTone(t, "b is held", b.ear.take(), 8000, toneA)
+			wantSilence(t, "b is held", b.ear.take())
+			if na := a.sess.Stats().Sent.Packets; na < 100 {
+				t.Errorf("%d packets", na)
+			}
+			must(t, a.sess.SetHoldSource(media.NewTone(16000, -12, toneC)))
+			talk(100 * time.Millisecond)
+			b.ear.take()
+			talk(time.Second)
+			wantTone(t, "b is held", b.ear.take(), 8000, toneC)
 
 			set(offeranswer.Inactive)
 			na, nb := a.sess.Stats().Sent.Packets, b.sess.Stats().Sent.Packets

@@ -143,13 +143,24 @@ type work struct {
 	batch  *rtpio.Batch
 	plain  []byte // a decrypted packet
 	packet []byte // a packet to be sent
-	pcm    [4][]int16
+	pcm    scratch
 	late   uint64 // slots that began more than a slot late
 
 	// The session being drained, for handle.
 	session *Session
 	now     time.Time
 	handle  func(*rtpio.Packet)
+}
+
+// scratch is space for frames: what is heard, what is said, what a source gave,
+// and what was resampled for a sink.
+type scratch [4][]int16
+
+func newScratch() (s scratch) {
+	for i := range s {
+		s[i] = make([]int16, 0, maxFrame)
+	}
+	return s
 }
 
 // maxFrame is 20 ms at the highest rate, with room for resampling that is a
@@ -161,10 +172,8 @@ func newWork() *work {
 		batch:  rtpio.NewBatch(),
 		plain:  make([]byte, 0, rtpio.MaxPacket+64),
 		packet: make([]byte, 0, rtpio.MaxPacket+256),
+		pcm:    newScratch(),
 	}
 	w.handle = func(p *rtpio.Packet) { w.session.packet(w, p, w.now, false) }
-	for i := range w.pcm {
-		w.pcm[i] = make([]int16, 0, maxFrame)
-	}
 	return w
 }

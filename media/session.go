@@ -38,35 +38,38 @@ type Session struct {
 	out    output // of turns only
 
 	// mu guards everything below, and the legs.
-	mu       sync.Mutex
-	closed   bool
-	done     chan struct{}
-	wg       sync.WaitGroup // closing of sources and sinks
-	pacer    *pacer
-	sockets  *sockets
-	former   *sockets // of before Rebind, heard until the next agreement
-	all      []*leg
-	selected *leg
-	last     *leg      // selected until it was closed: for statistics
-	before   *leg      // still heard, while selected has not begun
-	until    time.Time // at most
-	gap      gaps
-	local    netip.AddrPort // of RTP
-	send     sender
-	rtcp     reporter
-	held     holding // packets that may turn out to be good
-	offering bool    // the first offer waits for an answer
-	dtmf     digits  // received; has a lock of its own
-	press    presser // sent
-	ended    bool    // a failure was told
-	muted    bool
-	source   *attached[Source]
-	playing  *attached[Source] // by Play: before source
-	sink     *attached[Sink]
-	recorder *attached[*Recorder]
-	counts   counters
-	events   []offeranswer.Event // to be told when no lock is held
-	turns    uint32
+	mu         sync.Mutex
+	closed     bool
+	done       chan struct{}
+	wg         sync.WaitGroup // closing of sources and sinks
+	pacer      *pacer
+	sockets    *sockets
+	former     *sockets // of before Rebind, heard until the next agreement
+	all        []*leg
+	selected   *leg
+	last       *leg      // selected until it was closed: for statistics
+	before     *leg      // still heard, while selected has not begun
+	until      time.Time // at most
+	gap        gaps
+	local      netip.AddrPort // of RTP
+	send       sender
+	rtcp       reporter
+	held       holding // packets that may turn out to be good
+	offering   bool    // the first offer waits for an answer
+	dtmf       digits  // received; has a lock of its own
+	press      presser // sent
+	ended      bool    // a failure was told
+	muted      bool
+	meter      meter
+	source     *attached[Source]
+	playing    *attached[Source] // by Play: before source
+	holdSource *attached[Source] // while we hold the peer: before both
+	sink       *attached[Sink]
+	recorder   *attached[*Recorder]
+	party      *party // in a mixer
+	counts     counters
+	events     []offeranswer.Event // to be told when no lock is held
+	turns      uint32
 }
 
 func newSession(e *Engine, env offeranswer.Env) (*Session, error) {
@@ -234,6 +237,7 @@ func (s *Session) Close() error {
 		return nil
 	}
 	s.closed = true
+	party := s.party
 	s.bye()
 	if s.pacer != nil {
 		s.pacer.remove(s)
@@ -246,6 +250,9 @@ func (s *Session) Close() error {
 	s.sockets, s.former = nil, nil
 	s.held.clear()
 	s.mu.Unlock()
+	if party != nil {
+		party.m.Remove(s)
+	}
 
 	s.afterTurn() // before anything is closed under it
 	s.detachAll()
@@ -335,20 +342,43 @@ func (s *Session) turn(w *work, due time.Time) {
 	events := s.takeEvents()
 	sending := s.sendRate()
 	source, sink, rec, muted := s.source, s.sink, s.recorder, s.muted
-	if s.playing != nil {
-		source = s.playing
+	party, mixed := s.party, s.party != nil
+	switch {
+	case s.selected != nil && s.selected.media.Holds():
+		source, mixed = s.holdSource, false
+	case s.playing != nil:
+		source, mixed = s.playing, false
 	}
+	hears := s.selected != nil && s.selected.media.Receives()
+	metering := s.meter.wanted > 0
 	s.mu.Unlock()
 
 	s.tell(events)
-	if heard != nil && sink != nil {
-		if err := s.out.write(w, sink.it, heard, rate); err != nil {
+	var in frameLevel
+	if metering {
+		in = measure(heard)
+	}
+	switch {
+	case heard == nil:
+	case party != nil:
+		if hears {
+			due := party.say(&w.pcm, heard, rate, sending, now)
+			party.m.turns(due, now)
+		}
+	case sink != nil:
+		if err := s.out.write(&w.pcm, sink.it, heard, rate); err != nil {
 			s.dropSink(sink, err)
 		}
 	}
 	var said []int16
 	if sending > 0 {
-		said = s.in.read(s, w, source, sending)
+		if mixed {
+			var due int
+			said, due = party.hear(&w.pcm, sending, now)
+			party.m.turns(due, now)
+		} else {
+			said = s.in.read(s, &w.pcm, source, sending)
+		}
 		if muted {
 			clear(said)
 		}
@@ -358,11 +388,16 @@ func (s *Session) turn(w *work, due time.Time) {
 			s.dropRecorder(rec, err)
 		}
 	}
-	if said == nil {
+	if said == nil && !metering {
 		return
 	}
 	s.mu.Lock()
-	if !s.closed && s.sendRate() == sending {
+	if metering {
+		s.meter.wanted--
+		s.meter.in.add(in)
+		s.meter.out.add(measure(said))
+	}
+	if said != nil && !s.closed && s.sendRate() == sending {
 		s.sendFrame(w, said, due)
 	}
 	events = s.takeEvents()

@@ -212,6 +212,7 @@ func TestHold(t *testing.T) {
 						})
 					}
 				})
+				must(t, x.sess.SetHoldSource(media.NewTone(rate, -12, toneX)))
 				must(t, x.Renegotiate(t.Context(), direct(c.dir)))
 				h.man.tamper(nil)
 				pass(2 * time.Second)

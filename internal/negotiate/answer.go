@@ -76,7 +76,7 @@ func (s *Session) answerStreams(base agreement, known []numbers, r *remote, o of
 		st.dir = direct(
 			st.want.Sends() && m.Remote.Receives() && !m.ConnectionHold,
 			st.want.Receives() && m.Remote.Sends())
-		m.Local, m.Transport = st.dir, st.local
+		m.Local, m.Wanted, m.Transport = st.dir, st.want, st.local
 	}
 	return streams, media, nil
 }

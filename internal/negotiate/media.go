@@ -21,6 +21,8 @@ type Media struct {
 	// Local is the direction that we stated, Remote the one that the peer
 	// stated, each from its own point of view.
 	Local, Remote offeranswer.Direction
+	// Wanted is the direction that we would like, whatever the peer lets us.
+	Wanted offeranswer.Direction
 	// ConnectionHold says that the peer gave the unspecified address, the
 	// old way to put on hold (RFC 3264 §8.4): neither RTP nor RTCP can be sent.
 	ConnectionHold bool
@@ -89,6 +91,9 @@ func (m *Media) Receives() bool {
 	return !m.Disabled && m.Local.Receives() && m.Remote.Sends()
 }
 
+// Holds tells whether it is by our wish that the peer is not heard.
+func (m *Media) Holds() bool { return !m.Wanted.Receives() }
+
 // Secure tells whether the stream is encrypted.
 func (m *Media) Secure() bool { return m.LocalCrypto != nil }
 
@@ -114,6 +119,7 @@ func (s *Session) media(st *stream, r *remoteMedia, p pairing) (Media, error) {
 	m := Media{
 		Kind:           offeranswer.Kind(st.kind),
 		Remote:         r.dir,
+		Wanted:         st.want,
 		RemoteRTP:      netip.AddrPortFrom(r.addr, uint16(r.port)),
 		RemoteRTCP:     r.rtcp,
 		RemoteHost:     r.host,
