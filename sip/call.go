@@ -190,6 +190,7 @@ type Call struct {
 
 	id        string
 	anonymous bool
+	joins     *Call
 	invite    *sipgo.Request // incoming: as received, not changed any more
 
 	// In the loop.
@@ -222,6 +223,16 @@ type Call struct {
 type DialOptions struct {
 	// Media is what the offer shall contain.
 	Media offeranswer.Options
+	// Replaces asks the callee to let this call take the place of one that he
+	// has (RFC 3891), as the side sees it whose place it is. Nil: none. A
+	// callee that cannot do it refuses with 420 (Bad Extension).
+	Replaces *Dialog
+	// EarlyOnly goes with Replaces: only if that call is not answered yet;
+	// otherwise it is refused with 486 (Busy Here).
+	EarlyOnly bool
+	// Join asks the callee to mix this call with one that he has (RFC 3911),
+	// as his peer in it sees it. Nil: none. Not together with Replaces.
+	Join *Dialog
 	// Headers are further header fields of the INVITE, name and value.
 	Headers [][2]string
 	// DisplayName in From, in place of the account's.
@@ -302,6 +313,9 @@ func (ua *UA) invitation(uri string, o *DialOptions) (*invitation, error) {
 		}
 		headers = append(headers, sipgo.NewHeader(h[0], h[1]))
 	}
+	if headers, err = appendReferences(headers, o); err != nil {
+		return nil, err
+	}
 	name := o.DisplayName
 	if name == "" {
 		name = ua.acct.name
@@ -332,7 +346,7 @@ func (s *dialogSet) begin(now time.Time) {
 }
 
 func newCall(ua *UA, dir Direction) *Call {
-	return &Call{ua: ua, dir: dir, up: make(chan struct{}), done: make(chan struct{})}
+	return &Call{ua: ua, dir: dir, shared: sharedMedia{use: make(turnstile, 1)}, up: make(chan struct{}), done: make(chan struct{})}
 }
 
 // ID is the Call-ID (RFC 3261 §8.1.1.4) of the call's first dialog. It stays
@@ -578,7 +592,8 @@ func checkHeader(name, value string) error {
 	}
 	switch strings.ToLower(name) {
 	case "content-encoding", "e", "content-disposition", "rack", "rseq", "via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "max-forwards", "contact", "m", "route", "record-route",
-		"content-length", "l", "content-type", "c", "authorization", "proxy-authorization", "allow", "supported", "k", "require":
+		"content-length", "l", "content-type", "c", "authorization", "proxy-authorization", "allow", "supported", "k", "require",
+		"replaces", "join", "refer-to", "r":
 		return fmt.Errorf("sip: header field %s is not for the caller to set", name)
 	}
 	return nil

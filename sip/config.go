@@ -48,6 +48,13 @@ type Config struct {
 	// admitted; the rest gets 403 (Forbidden).
 	AnySource bool
 
+	// Replace decides about an INVITE that wants to take the place of a call's
+	// dialog (RFC 3891), or to join a call (RFC 3911): false refuses it with 403
+	// (Forbidden). A call that is replaced moves at once, and nobody is asked
+	// again. It must not block. Nil accepts what came over the account's own
+	// flows; so a direct account refuses all.
+	Replace func(r *ReplaceRequest) bool
+
 	// Logger hears what happens; nil is silent. Passwords, keys and bodies
 	// are never logged.
 	Logger *slog.Logger

@@ -128,6 +128,9 @@ func (c *Call) ended(now time.Time, end End) {
 // Ended forgets the dialog set: whatever still comes for it gets 481.
 func (e *env) Ended(now time.Time, m *call.Call) {
 	delete(e.c.ua.calls, callKey{m.ID(), m.LocalTag()})
+	if d, ok := m.Dialog(); ok {
+		e.c.ua.past.add(now, d)
+	}
 	// Their transactions linger for 64*T1, and must not keep the call as long.
 	for _, o := range e.invites {
 		o.Release(m.RemoteTag())

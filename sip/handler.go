@@ -36,6 +36,8 @@ func (h *handler) Request(now time.Time, s *transaction.Server) {
 		ua.respond(now, s, sipgo.StatusMethodNotAllowed)
 	case sipwire.ToTag(req) != "":
 		ua.inDialog(now, s)
+	case req.Method != sipgo.INVITE && sipwire.Find(req, "Replaces") != nil:
+		ua.respond(now, s, sipgo.StatusBadRequest) // RFC 3891 §3
 	case ua.ep.Table.Merged(req):
 		ua.respond(now, s, sipgo.StatusLoopDetected) // §8.2.2.2
 	case req.Recipient.Scheme != "sip" && req.Recipient.Scheme != "sips" && req.Recipient.Scheme != "tel":
@@ -161,6 +163,9 @@ func (ua *UA) busy() int {
 
 // invited takes the INVITE of a new call.
 func (ua *UA) invited(now time.Time, s *transaction.Server) {
+	if ua.replacing(now, s) {
+		return
+	}
 	if status := ua.busy(); status != 0 {
 		ua.respond(now, s, status)
 		return
@@ -169,7 +174,12 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 		ua.respond(now, s, sipgo.StatusNotAcceptable)
 		return
 	}
+	joins, ok := ua.joining(now, s)
+	if !ok {
+		return
+	}
 	c := newCall(ua, Incoming)
+	c.joins = joins
 	set := c.incoming(now, s)
 	if set == nil {
 		return

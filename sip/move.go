@@ -225,24 +225,3 @@ func (c *Call) hangup(now time.Time, reasons ...call.Reason) {
 	}
 	c.m.Hangup(now, reasons...)
 }
-
-// Dialog names the dialog of a call (RFC 3261 §12), as Replaces and Join do
-// (RFC 3891, RFC 3911).
-type Dialog struct {
-	CallID    string
-	LocalTag  string
-	RemoteTag string
-}
-
-// Dialog is the dialog that the call lives in now; the zero value before there
-// is one, which an outgoing call has once it rings. Where its INVITE has
-// forked that is the first fork to ring, until one has answered.
-func (c *Call) Dialog() Dialog {
-	var d Dialog
-	_ = c.run(context.Background(), func(time.Time) {
-		if ds := c.m.Dialogs(); len(ds) > 0 {
-			d = Dialog{CallID: ds[0].CallID, LocalTag: ds[0].LocalTag, RemoteTag: ds[0].RemoteTag}
-		}
-	})
-	return d
-}

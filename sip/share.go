@@ -14,8 +14,8 @@ import (
 type sharedMedia struct {
 	// use is held during an operation: "the methods of one Media and of its
 	// legs are called one at a time", and two machines know nothing of each
-	// other.
-	use sync.Mutex
+	// other. It is a channel for one, since operations may take their time.
+	use turnstile
 
 	mu     sync.Mutex        // not held while media are called, which may notify
 	media  offeranswer.Media // nil: not made yet. Written under use, too
@@ -24,6 +24,12 @@ type sharedMedia struct {
 	ended  bool // the call has
 	closed bool
 }
+
+// turnstile lets one in at a time.
+type turnstile chan struct{}
+
+func (t turnstile) enter() { t <- struct{}{} }
+func (t turnstile) leave() { <-t }
 
 // mediaView are a call's media as one dialog set sees them.
 type mediaView struct {
@@ -57,8 +63,8 @@ func (s *sharedMedia) view() *mediaView {
 // closed with Close.
 func (v *mediaView) make(ctx context.Context, env offeranswer.Env, fresh offeranswer.New) (offeranswer.Media, error) {
 	s := v.s
-	s.use.Lock()
-	defer s.use.Unlock()
+	s.use.enter()
+	defer s.use.leave()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -121,8 +127,8 @@ func (s *sharedMedia) end() bool {
 
 // close closes the media. Outside the loop.
 func (s *sharedMedia) close() error {
-	s.use.Lock()
-	defer s.use.Unlock()
+	s.use.enter()
+	defer s.use.leave()
 	if s.media == nil {
 		return nil
 	}
@@ -161,16 +167,16 @@ func (s *sharedMedia) notify(e offeranswer.Event) {
 
 // Offer makes the offer of an INVITE (offeranswer.Media).
 func (v *mediaView) Offer(ctx context.Context, o offeranswer.Options) ([]byte, error) {
-	v.s.use.Lock()
-	defer v.s.use.Unlock()
+	v.s.use.enter()
+	defer v.s.use.leave()
 	return v.s.media.Offer(ctx, o)
 }
 
 // Leg returns the leg for a dialog (offeranswer.Media).
 func (v *mediaView) Leg(dialog string) (offeranswer.Leg, error) {
 	s := v.s
-	s.use.Lock()
-	defer s.use.Unlock()
+	s.use.enter()
+	defer s.use.leave()
 	name := v.prefix + dialog
 	s.mu.Lock()
 	l := v.legs[name]
@@ -194,8 +200,8 @@ func (v *mediaView) Leg(dialog string) (offeranswer.Leg, error) {
 
 // Select makes one leg the one that is heard and sent to (offeranswer.Media).
 func (v *mediaView) Select(l offeranswer.Leg) error {
-	v.s.use.Lock()
-	defer v.s.use.Unlock()
+	v.s.use.enter()
+	defer v.s.use.leave()
 	if own, ok := l.(*sharedLeg); ok {
 		l = own.leg
 	}
@@ -216,8 +222,8 @@ func (v *mediaView) choose(dialog string) error {
 
 // Rebind moves the sockets (offeranswer.Media).
 func (v *mediaView) Rebind(ctx context.Context, local netip.Addr) error {
-	v.s.use.Lock()
-	defer v.s.use.Unlock()
+	v.s.use.enter()
+	defer v.s.use.leave()
 	return v.s.media.Rebind(ctx, local)
 }
 
@@ -233,8 +239,8 @@ func (v *mediaView) Close() error {
 	if last {
 		return s.close()
 	}
-	s.use.Lock()
-	defer s.use.Unlock()
+	s.use.enter()
+	defer s.use.leave()
 	for _, l := range legs {
 		l.leg.Close()
 	}
@@ -243,56 +249,56 @@ func (v *mediaView) Close() error {
 
 // Offer makes an offer within the dialog (offeranswer.Leg).
 func (l *sharedLeg) Offer(ctx context.Context, o offeranswer.Options) ([]byte, error) {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.Offer(ctx, o)
 }
 
 // Answer makes the answer to the peer's offer (offeranswer.Leg).
 func (l *sharedLeg) Answer(ctx context.Context, offer []byte, o offeranswer.Options) ([]byte, error) {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.Answer(ctx, offer, o)
 }
 
 // SetAnswer takes the peer's answer (offeranswer.Leg).
 func (l *sharedLeg) SetAnswer(ctx context.Context, sdp []byte, provisional bool) error {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.SetAnswer(ctx, sdp, provisional)
 }
 
 // Commit puts the staged answer in force (offeranswer.Leg).
 func (l *sharedLeg) Commit() error {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.Commit()
 }
 
 // Rollback returns to what was last agreed (offeranswer.Leg).
 func (l *sharedLeg) Rollback() error {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.Rollback()
 }
 
 // Local is the session description last agreed (offeranswer.Leg).
 func (l *sharedLeg) Local() []byte {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.Local()
 }
 
 // Streams describes what is agreed (offeranswer.Leg).
 func (l *sharedLeg) Streams() []offeranswer.Stream {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.Streams()
 }
 
 // Close ends the leg (offeranswer.Leg).
 func (l *sharedLeg) Close() error {
-	l.v.s.use.Lock()
-	defer l.v.s.use.Unlock()
+	l.v.s.use.enter()
+	defer l.v.s.use.leave()
 	return l.leg.Close()
 }

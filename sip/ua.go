@@ -41,6 +41,7 @@ type UA struct {
 
 	// What follows belongs to the loop.
 	calls    map[callKey]*dialogSet
+	past     pastDialogs
 	flows    []*accountFlow
 	reg      *Registration
 	aside    locate.Aside

@@ -51,6 +51,20 @@ func (c *Call) Hold(now time.Time, on bool, done func(now time.Time, err error))
 // Held says who is on hold.
 func (c *Call) Held() Hold { return c.holding.agreed }
 
+// Inherit takes over what our user wants of the call that this one takes the
+// place of: his directions, and that he holds. Before Dial, Answer and Progress.
+func (c *Call) Inherit(from *Call) {
+	c.holding.wish, c.holding.used = from.holding.wish, from.holding.used
+	c.holding.want = maps.Clone(from.holding.want)
+}
+
+// beginning completes the options of the offer in an INVITE, which is for one
+// audio stream and those added.
+func (h *holding) beginning(o offeranswer.Options) offeranswer.Options {
+	streams := []offeranswer.Stream{{Kind: offeranswer.Audio}}
+	return h.offering(streams, o, h.wish)
+}
+
 // held tells whether the offer of a reoffer says hold.
 func (r *reoffer) held() bool {
 	if r.hold != nil {

@@ -46,7 +46,7 @@ type leg struct {
 
 // fromResponse makes the dialog of a response to our INVITE (RFC 3261 §12.1.2).
 func (c *Call) fromResponse(flow transaction.Flow, r *sipgo.Response) *leg {
-	l := &leg{c: c, flow: flow, remoteTag: sipwire.ToTag(r), localCSeq: c.cseq}
+	l := &leg{c: c, flow: flow, remoteTag: sipwire.ToTag(r), localCSeq: c.cseq, holds: c.holding.wish}
 	if f := c.invite.From(); f != nil {
 		l.localURI, l.localName = f.Address, f.DisplayName
 	}

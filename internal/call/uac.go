@@ -57,6 +57,7 @@ func New(env Env, t Timers, s Start) *Call {
 func (c *Call) Dial(now time.Time, o offeranswer.Options) {
 	c.env.Event(now, c, Event{Kind: StateChanged, State: Calling})
 	c.holding.remember(o.Direction)
+	o = c.holding.beginning(o)
 	var sdp []byte
 	var err error
 	c.do(now, func(ctx context.Context) {

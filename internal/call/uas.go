@@ -177,7 +177,7 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 		c.do(now, func(context.Context) {}, func(now time.Time) { ready(now, nil, nil) })
 	default:
 		c.holding.remember(o.Direction)
-		c.makeOffer(now, l, o, false, ready)
+		c.makeOffer(now, l, o, c.holding.wish, ready)
 	}
 }
 
