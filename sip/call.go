@@ -211,7 +211,8 @@ type Call struct {
 	// identity is that of the dialog set in local and remote.
 	identity Identity
 
-	flow atomic.Pointer[transport.Flow] // that the INVITE came or goes over
+	flow  atomic.Pointer[transport.Flow] // that the INVITE came or goes over
+	phone atomic.Pointer[Phone]          // whose it is; nil: nobody's
 
 	up       chan struct{} // closed when established or ended
 	done     chan struct{} // closed when ended
