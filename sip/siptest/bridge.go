@@ -25,13 +25,17 @@ var elsewhere = call.Reason{Protocol: "SIP", Cause: 200, Text: "Call completed e
 type bridge struct {
 	l      *life
 	caller *User
-	callee *User
+	callee *User    // who is rung now
+	trail  trail    // who forwarded the call to him
 	as     identity // how the caller is shown
 
 	a, winner *end
-	bs        []*end // rung, and alive
-	alone     bool   // one device was rung from the start
-	accepted  bool   // the caller is being answered
+	bs        []*end         // rung, and alive
+	alone     bool           // one device is rung, and nothing else can follow
+	offer     []byte         // to the devices; nil: they are asked for one
+	extra     []sipgo.Header // of the INVITEs to them
+	limit     time.Duration  // how long they ring at most
+	accepted  bool           // the caller is being answered
 	over      bool
 	early     bool   // the caller hears the device already
 	heard     []byte // the answer that he got for that
@@ -45,7 +49,7 @@ type bridge struct {
 	transfer *transfer    // what rings devices for an end that talks already; nil: a caller does
 	moving   *move        // its ends come from elsewhere, and may go back
 	away     bool         // one end is in another bridge, and may come back
-	patience *end         // whose question is repeated while the other end is busy
+	patient  *end         // whose question is repeated while the other end is busy
 	retry    timerq.Timer // of that
 }
 
@@ -70,6 +74,8 @@ type refusal struct {
 	contacts []string
 	reasons  []call.Reason
 	after    string // Retry-After
+
+	unreached bool // the device itself said nothing
 }
 
 func (b *bridge) newEnd(g *leg, user *User) *end {
@@ -110,46 +116,28 @@ func (e *end) talks() bool {
 	return e.alive() && (e.m.State() == call.Established || e.m.State() == call.Answering)
 }
 
-// bridge rings a user's devices for the INVITE of s.
-func (l *life) bridge(now time.Time, s *transaction.Server, caller, callee *User, devices []*binding, headers ...sipgo.Header) {
+// bridge rings the devices that the call of s goes to.
+func (l *life) bridge(now time.Time, s *transaction.Server, caller *User, c course, extra ...sipgo.Header) {
 	req := s.Request()
-	b := &bridge{l: l, caller: caller, callee: callee, alone: len(devices) == 1, hops: hops(req) - 1, id: l.uuid()}
+	b := &bridge{l: l, caller: caller, callee: c.user, trail: c.trail, extra: extra, hops: hops(req) - 1, limit: l.cfg.Calls.RingTime, id: l.uuid()}
 	b.as = l.callerID(req, caller)
 	b.a = b.newEnd(&leg{headers: []sipgo.Header{
-		sipgo.NewHeader("P-Asserted-Identity", callee.identity(l.cfg.Domain)),
+		sipgo.NewHeader("P-Asserted-Identity", c.user.identity(l.cfg.Domain)),
 		sipgo.NewHeader("X-BroadWorks-Correlation-Info", b.id),
 	}}, caller)
 	b.a.private = b.as.asserted == ""
 	if !l.incoming(now, s, b.a.leg) {
 		return
 	}
-	offer, _ := call.SDP(req) // incoming has looked at it
-	b.ringDevices(now, callee, devices, offer, l.cfg.Calls.RingTime, headers...)
-}
-
-// ringDevices rings devices, until one has answered or the time is over.
-func (b *bridge) ringDevices(now time.Time, callee *User, devices []*binding, offer []byte, limit time.Duration, headers ...sipgo.Header) {
-	l := b.l
-	var rung []*end
-	for _, d := range devices {
-		e := b.newEnd(&leg{}, callee)
-		e.side.prepare(offer)
-		l.outgoing(now, d, e.leg, b.start(d, headers))
-		b.toward(e.m.Invite(), callee, d)
-		rung = append(rung, e)
+	b.offer, _ = call.SDP(req) // incoming has looked at it
+	if len(c.trail) > 0 {
+		_ = b.a.m.Ring(now, 181, "")
 	}
-	b.bs = append(b.bs, rung...)
-	b.ring.F = b.rang
-	l.ep.Q.Set(&b.ring, now.Add(limit))
-	for _, e := range rung {
-		if e.alive() {
-			e.m.Dial(now, offeranswer.Options{})
-		}
-	}
+	b.dial(now, c.devices)
 }
 
 // start is the INVITE to a device.
-func (b *bridge) start(d *binding, headers []sipgo.Header) call.Start {
+func (b *bridge) start(d *binding) call.Start {
 	hs := []sipgo.Header{
 		sipgo.NewHeader("Call-Info", "<sip:"+b.l.host()+">;appearance-index=1"),
 		sipgo.NewHeader("X-BroadWorks-Correlation-Info", b.id),
@@ -158,23 +146,24 @@ func (b *bridge) start(d *binding, headers []sipgo.Header) call.Start {
 		hs = append(hs, sipgo.NewHeader("P-Asserted-Identity", b.as.asserted))
 	}
 	hs = append(hs, sipgo.NewHeader("Privacy", b.as.privacy))
-	return call.Start{To: d.contact, From: b.as.from, FromName: b.as.name, Routes: d.path, Headers: append(hs, headers...)}
+	hs = append(hs, b.trail.headers(b.callee, b.l.cfg.Domain)...)
+	return call.Start{To: d.contact, From: b.as.from, FromName: b.as.name, Routes: d.path, Headers: append(hs, b.extra...)}
 }
 
 // toward completes an INVITE: To has the user's address with those parameters
 // of the Contact that the lab does not know, as BroadWorks does it.
-func (b *bridge) toward(invite *sipgo.Request, callee *User, d *binding) {
+func (b *bridge) toward(invite *sipgo.Request, d *binding) {
 	to := sipgo.Uri{Scheme: "sip", User: d.contact.User, Host: b.l.cfg.Domain}
 	if to.User == "" {
-		to.User = callee.Name
+		to.User = b.callee.Name
 	}
 	for _, p := range d.contact.UriParams {
 		if !slices.Contains(knownParams, p.K) {
 			to.UriParams = append(to.UriParams, p)
 		}
 	}
-	invite.ReplaceHeader(&sipgo.ToHeader{DisplayName: callee.DisplayName, Address: to})
-	forwards := sipgo.MaxForwardsHeader(b.hops)
+	invite.ReplaceHeader(&sipgo.ToHeader{DisplayName: b.callee.DisplayName, Address: to})
+	forwards := sipgo.MaxForwardsHeader(max(b.hops-len(b.trail), 0))
 	invite.ReplaceHeader(&forwards)
 }
 
@@ -377,13 +366,19 @@ func (b *bridge) refused(now time.Time, e *end) {
 	if b.best == nil || r.better(b.best) {
 		b.best = r
 	}
-	if len(b.bs) == 0 || r.status >= 600 {
+	if len(b.bs) > 0 && r.status < 600 {
+		return
+	}
+	if why, ok := causeOf(b.best); !ok || !b.forward(now, why) {
 		b.refuse(now, b.best)
 	}
 }
 
-// rang ends a call that nobody answers.
+// rang ends a call that nobody answers, unless it goes elsewhere.
 func (b *bridge) rang(now time.Time) {
+	if b.forward(now, unanswered) {
+		return
+	}
 	b.refuse(now, &refusal{status: sipgo.StatusTemporarilyUnavailable})
 }
 
@@ -423,7 +418,7 @@ func (b *bridge) refresh(now time.Time, e *end) {
 
 // refusalOf is what the end of a device's leg means to the caller.
 func refusalOf(e *end, ended call.End) *refusal {
-	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons, after: e.after}
+	r := &refusal{status: statusOf(ended.Error()), phrase: ended.Phrase, contacts: ended.Contacts, reasons: ended.Reasons, after: e.after, unreached: ended.Status == 0}
 	switch {
 	case r.status == 401 || r.status == 407:
 		// The challenge was for the lab, and means nothing to the caller.
@@ -431,7 +426,7 @@ func refusalOf(e *end, ended call.End) *refusal {
 	case r.status == 503:
 		// "SHOULD NOT forward 503" (RFC 3261 §16.7 step 6): one device
 		// cannot, the lab can.
-		*r = refusal{status: sipgo.StatusInternalServerError}
+		*r = refusal{status: sipgo.StatusInternalServerError, unreached: true}
 	case ended.Status != r.status:
 		r.phrase = ""
 	}

@@ -33,26 +33,49 @@ func (l *life) invited(now time.Time, s *transaction.Server) {
 	if l.replacing(now, s, caller) {
 		return
 	}
-	if svc := l.service(number); svc != nil {
+	l.dialled(now, s, caller, uri, number)
+}
+
+// dialled sends a call to where its number leads: services, access codes and
+// users, in this order.
+func (l *life) dialled(now time.Time, s *transaction.Server, caller *User, uri *sipgo.Uri, number string) {
+	svc := l.service(number)
+	if svc == nil && l.access(now, s, caller, number) {
+		return
+	}
+	if !isGRUU(uri) {
+		caller.state.noteDialled(number)
+	}
+	if svc != nil {
 		l.serve(now, s, svc)
 		return
 	}
-	if l.access(now, s, caller, number) {
-		return
-	}
 	callee, devices, found := l.locate(now, uri, number)
-	if !found {
+	switch {
+	case !found:
 		l.respond(now, s, sipgo.StatusNotFound)
-		return
+	case isGRUU(uri):
+		// The device itself is meant (RFC 5627 §1), not where calls to its
+		// user go.
+		c := course{user: callee, devices: devices}
+		if len(devices) == 0 {
+			c.status = sipgo.StatusTemporarilyUnavailable
+		}
+		l.proceed(now, s, caller, c)
+	default:
+		known := ""
+		if l.callerID(s.Request(), caller).asserted != "" {
+			known = caller.shown()
+		}
+		callee.state.noteCaller(known)
+		l.proceed(now, s, caller, l.course(callee, devices, nil))
 	}
-	if len(devices) == 0 {
-		l.respond(now, s, sipgo.StatusTemporarilyUnavailable)
-		return
-	}
-	if l.cfg.Calls.OneDevice {
-		devices = devices[len(devices)-1:]
-	}
-	l.bridge(now, s, caller, callee, devices)
+}
+
+// isGRUU tells whether a URI names one device (RFC 5627 §3.1).
+func isGRUU(uri *sipgo.Uri) bool {
+	_, ok := uri.UriParams.Get("gr")
+	return ok || strings.HasPrefix(uri.User, "tgruu.")
 }
 
 // callerOf finds out who calls.

@@ -159,6 +159,20 @@ func (l *life) feature(now time.Time, s *transaction.Server, caller *User, f Fea
 		l.pickUpOf(now, s, caller, callee)
 	case GroupPickup:
 		l.pickUpOf(now, s, caller, nil)
+	case ForwardAlwaysOn, ForwardBusyOn, ForwardNoAnswerOn, ForwardNotReachableOn:
+		l.setForward(now, s, caller, f, digits)
+	case ForwardAlwaysOff, ForwardBusyOff, ForwardNoAnswerOff, ForwardNotReachableOff:
+		l.set(now, s, caller, func(s *Settings) { *s.forwardOf(f) = "" })
+	case DoNotDisturbOn, DoNotDisturbOff:
+		l.set(now, s, caller, func(s *Settings) { s.DoNotDisturb = f == DoNotDisturbOn })
+	case CallerIDBlock, CallerIDDeliver:
+		l.identified(now, s, caller, digits, f == CallerIDDeliver)
+	case InternationalPrefix:
+		l.redirect(now, s, caller, "+"+digits)
+	case Redial:
+		l.redirect(now, s, caller, caller.state.lastDialled())
+	case CallReturn:
+		l.redirect(now, s, caller, caller.state.lastCaller())
 	default:
 		l.respond(now, s, sipgo.StatusForbidden)
 	}

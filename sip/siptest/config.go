@@ -81,6 +81,7 @@ type User struct {
 	// NoPull does not let the user bring his calls from one device to another
 	// by access code, and NoReplaces not by Replaces: 403.
 	NoPull, NoReplaces bool
+	state              *subscriber // of those in the directory
 }
 
 // Auth says how the lab authenticates its users (RFC 3261 §22, RFC 8760).

@@ -287,6 +287,7 @@ func (d *device) ring() *dialog {
 		local: sipwire.Header(req, "To") + fmt.Sprintf(";tag=t%d", d.n), remote: sipwire.Header(req, "From"),
 	}
 	g.reply(req, 180, "")
+	synctest.Wait()
 	return g
 }
 

@@ -71,7 +71,7 @@
 //     says where it refuses (488). Calls to service numbers do not count.
 //   - [Park], "*68", and an extension behind it if it is not one's own: the far
 //     end of the user's other call hears music; his leg gets BYE, and the call
-//     to the code is answered and ended at once. 404: no call; 485: several;
+//     to the code is answered with a tone and ended. 404: no call; 485: several;
 //     486: somebody waits there already. [ParkRetrieve], "*88": the caller gets
 //     who is parked, 404 if nobody is. After Calls.ParkRecall who parked the
 //     call is rung for it.

@@ -41,7 +41,7 @@ func start(t *testing.T, mod func(*siptest.Config)) *lab {
 			{Name: "alice", Number: "1001", DisplayName: "Alice", AuthName: "line-1", Password: "secret-a"},
 			{Name: "bob", Number: "1002", DisplayName: "Bob"},
 			{Name: "carol"},
-			{Name: "dave"},
+			{Name: "frank"},
 		},
 		Network: sip.Network{Dial: l.host.Dial, Listen: l.host.Listen, ListenPacket: l.host.ListenPacket},
 	}

@@ -38,7 +38,7 @@ type kept struct {
 // driver, who is patient: other offers of both are refused meanwhile.
 func (b *bridge) gather(fresh, driver *end, linger time.Duration, done func(now time.Time, err error), keeps ...*end) {
 	b.moving = &move{fresh: fresh, linger: linger, done: done}
-	b.accepted, b.patience = true, driver
+	b.accepted, b.patient = true, driver
 	for _, e := range keeps {
 		n, alone := e.side.round()
 		b.moving.keeps = append(b.moving.keeps, kept{e: e, from: e.b, round: n, alone: alone})
@@ -53,7 +53,7 @@ var errHungUp = &refusedOffer{sipgo.StatusCallTransactionDoesNotExists}
 // free tells whether the end can be moved now.
 func (e *end) free() bool {
 	b := e.b
-	return e.talks() && !b.over && !b.away && b.moving == nil && b.asking == nil && b.patience == nil
+	return e.talks() && !b.over && !b.away && b.moving == nil && b.asking == nil && b.patient == nil
 }
 
 // Waiting for an end that is busy with something else: an exchange under way,
@@ -81,7 +81,7 @@ func (l *life) when(now time.Time, cond func() bool, fn func(now time.Time, ok b
 // settled makes the move final.
 func (b *bridge) settled(now time.Time) {
 	mv := b.moving
-	b.moving, b.patience, b.transfer = nil, nil, nil
+	b.moving, b.patient, b.transfer = nil, nil, nil
 	var left []*end
 	for _, k := range mv.keeps {
 		k.from.finish()
@@ -105,7 +105,7 @@ func (b *bridge) settled(now time.Time) {
 // undo takes the move back.
 func (b *bridge) undo(now time.Time, err error) {
 	mv, asking := b.moving, b.asking
-	b.moving, b.patience, b.asking = nil, nil, nil
+	b.moving, b.patient, b.asking = nil, nil, nil
 	b.finish()
 	if asking != nil {
 		asking.done(nil, &refusedOffer{statusOf(err)})
@@ -194,7 +194,7 @@ func (b *bridge) meet(now time.Time, driver *end) {
 // a re-INVITE without one, y gets that, and its answer goes back in the ACK
 // (RFC 3725 §4.4).
 func (b *bridge) sync(now time.Time, y *end, done func(now time.Time, err error)) {
-	b.patience = y
+	b.patient = y
 	tries := 0
 	var try func(now time.Time)
 	try = func(now time.Time) {
@@ -203,14 +203,14 @@ func (b *bridge) sync(now time.Time, y *end, done func(now time.Time, err error)
 			y.side.expect(ex)
 		}
 		y.m.ReofferOnce(now, offeranswer.Options{}, func(now time.Time, err error) {
-			if b.patience != y {
+			if b.patient != y {
 				return
 			}
 			var refused *refusedOffer // by the partner, who was asked several times
 			if err != nil && !errors.As(err, &refused) && b.again(now, y, y, &tries, err, try) {
 				return
 			}
-			b.patience = nil
+			b.patient = nil
 			if err != nil {
 				y.side.forget()
 			}
@@ -227,7 +227,7 @@ const maxTries = 4
 // again repeats what met another offer, after the time of RFC 3261 §14.1. It
 // returns false where that is no use.
 func (b *bridge) again(now time.Time, who, asked *end, tries *int, err error, fn func(now time.Time)) bool {
-	if b.over || b.patience != who || statusOf(err) != 491 || *tries >= maxTries || !asked.alive() {
+	if b.over || b.patient != who || statusOf(err) != 491 || *tries >= maxTries || !asked.alive() {
 		return false
 	}
 	*tries++

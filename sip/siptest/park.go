@@ -1,7 +1,6 @@
 package siptest
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/internal/transport"
-	"github.com/hoorn-phone/hoorn/media"
 )
 
 // parked is an end that waits, with music, until somebody retrieves it.
@@ -73,7 +71,7 @@ func (l *life) park(now time.Time, s *transaction.Server, who *User, digits stri
 				l.respond(now, s, status)
 				return
 			}
-			l.serve(now, s, confirm{})
+			l.serve(now, s, confirm)
 		})
 	}
 }
@@ -143,12 +141,5 @@ func (p *parked) callBack(now time.Time, at *User) {
 	}
 	t := &transfer{l: l, who: p.e, waits: true}
 	p.e.transfer = t
-	t.ring(now, p.by, devices, l.cfg.Calls.ParkRecall/2)
-}
-
-// confirm answers a call to an access code that was obeyed, and hangs up.
-type confirm struct{}
-
-func (confirm) begin(now time.Time, c *serviceCall) {
-	c.answer(now, func(context.Context, *media.Session) error { return nil })
+	t.ring(now, course{user: p.by, devices: devices}, l.cfg.Calls.ParkRecall/2)
 }

@@ -114,12 +114,12 @@ func TestParkRecall(t *testing.T) {
 	both(t, func(c *siptest.Config) { c.Calls.ParkRecall = 30 * time.Second }, func(t *testing.T, l *lab, on sip.Transport) {
 		alice, bob := l.device("alice", on), l.device("bob", on)
 		a, b := connect(alice, bob)
+		began := time.Now()
 		p := bob.dial("*68", bob.describe())
 		a.reinvited("lab")
 		p.response("INVITE", 200)
 		b.bye()
 		p.bye()
-		began := time.Now()
 		first := bob.ring()
 		if d := time.Since(began); d != 30*time.Second {
 			t.Errorf("rung after %v, want 30 s", d)
@@ -172,15 +172,15 @@ func groups(alice, bob, carol string) func(*siptest.Config) {
 	}
 }
 
-// dave calls bob, whose devices ring; carol, of his group, picks the call up.
-// The lab answers her itself and then makes dave's offer to her; he gets her
+// frank calls bob, whose devices ring; carol, of his group, picks the call up.
+// The lab answers her itself and then makes frank's offer to her; he gets her
 // answer in his 2xx.
 func TestPickup(t *testing.T) {
 	for _, way := range []string{"*971002", "*33bob", "*98", "Replaces"} {
 		t.Run(way, func(t *testing.T) {
 			both(t, groups("", "sales", "sales"), func(t *testing.T, l *lab, on sip.Transport) {
-				bob, carol, dave := l.device("bob", on), l.device("carol", on), l.device("dave", on)
-				d := dave.dial("bob", dave.describe())
+				bob, carol, frank := l.device("bob", on), l.device("carol", on), l.device("frank", on)
+				d := frank.dial("bob", frank.describe())
 				b := bob.ring()
 				synctest.Wait()
 				to, headers := way, []string(nil)
@@ -189,7 +189,7 @@ func TestPickup(t *testing.T) {
 				}
 				c := carol.dial(to, carol.describe(), headers...)
 				check(t, c.response("INVITE", 200), "lab")
-				c.reinvited("dave 1")
+				c.reinvited("frank 1")
 				check(t, d.response("INVITE", 200), "carol 2")
 				cancel := b.expect("CANCEL")
 				if got := cancel.GetHeader("Reason").Value(); got != `SIP;cause=200;text="Call completed elsewhere"` {
@@ -202,75 +202,75 @@ func TestPickup(t *testing.T) {
 				c.response("INVITE", 200)
 				d.hangup()
 				c.bye()
-				l.nothingLeft(bob, carol, dave)
+				l.nothingLeft(bob, carol, frank)
 			})
 		})
 	}
 }
 
-// Pickup without an offer: carol gets dave's.
+// Pickup without an offer: carol gets frank's.
 func TestPickupWithoutOffer(t *testing.T) {
 	both(t, groups("", "sales", "sales"), func(t *testing.T, l *lab, on sip.Transport) {
-		bob, carol, dave := l.device("bob", on), l.device("carol", on), l.device("dave", on)
-		d := dave.dial("bob", dave.describe())
+		bob, carol, frank := l.device("bob", on), l.device("carol", on), l.device("frank", on)
+		d := frank.dial("bob", frank.describe())
 		b := bob.ring()
 		c := carol.dial("*98", "")
-		check(t, c.response("INVITE", 200, carol.describe()), "dave 1")
+		check(t, c.response("INVITE", 200, carol.describe()), "frank 1")
 		check(t, d.response("INVITE", 200), "carol 1")
 		b.reply(b.expect("CANCEL"), 200, "")
 		b.reply(b.invite, 487, "")
 		d.hangup()
 		c.bye()
-		l.nothingLeft(bob, carol, dave)
+		l.nothingLeft(bob, carol, frank)
 	})
 }
 
-// Dave calls without an offer: he gets carol's.
+// Frank calls without an offer: he gets carol's.
 func TestPickupOfLateOffer(t *testing.T) {
 	both(t, groups("", "sales", "sales"), func(t *testing.T, l *lab, on sip.Transport) {
-		bob, carol, dave := l.device("bob", on), l.device("carol", on), l.device("dave", on)
-		d := dave.dial("bob", "")
+		bob, carol, frank := l.device("bob", on), l.device("carol", on), l.device("frank", on)
+		d := frank.dial("bob", "")
 		b := bob.ring()
 		c := carol.dial("*98", carol.describe())
-		check(t, d.response("INVITE", 200, dave.describe()), "carol 1")
-		check(t, c.response("INVITE", 200), "dave 1")
+		check(t, d.response("INVITE", 200, frank.describe()), "carol 1")
+		check(t, c.response("INVITE", 200), "frank 1")
 		b.reply(b.expect("CANCEL"), 200, "")
 		b.reply(b.invite, 487, "")
 		d.hangup()
 		c.bye()
-		l.nothingLeft(bob, carol, dave)
+		l.nothingLeft(bob, carol, frank)
 	})
 }
 
-// Dave heard early media of bob's, and has his answer for good (RFC 3261
+// Frank heard early media of bob's, and has his answer for good (RFC 3261
 // §13.2.1): carol and he agree anew once he is answered.
 func TestPickupOfEarlyMedia(t *testing.T) {
 	both(t, groups("", "sales", "sales"), func(t *testing.T, l *lab, on sip.Transport) {
-		bob, carol, dave := l.device("bob", on), l.device("carol", on), l.device("dave", on)
-		d := dave.dial("bob", dave.describe())
+		bob, carol, frank := l.device("bob", on), l.device("carol", on), l.device("frank", on)
+		d := frank.dial("bob", frank.describe())
 		b := bob.ring()
 		b.reply(b.invite, 183, bob.describe())
 		d.learn(183)
 		c := carol.dial("*98", carol.describe())
 		c.response("INVITE", 200)
-		c.reinvited("dave 1")
+		c.reinvited("frank 1")
 		check(t, d.response("INVITE", 200), "bob 1")
-		d.reply(d.expect("INVITE"), 200, dave.describe())
-		c.reinvited("dave 2")
+		d.reply(d.expect("INVITE"), 200, frank.describe())
+		c.reinvited("frank 2")
 		check(t, d.expect("ACK"), "carol 3")
 		b.reply(b.expect("CANCEL"), 200, "")
 		b.reply(b.invite, 487, "")
 		d.hangup()
 		c.bye()
-		l.nothingLeft(bob, carol, dave)
+		l.nothingLeft(bob, carol, frank)
 	})
 }
 
 // A call that rings for who is transferred can be picked up as any.
 func TestPickupOfTransfer(t *testing.T) {
 	both(t, groups("sales", "sales", ""), func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol, dave := l.device("alice", on), l.device("bob", on), l.device("carol", on), l.device("dave", on)
-		c, d := connect(carol, dave)
+		alice, bob, carol, frank := l.device("alice", on), l.device("bob", on), l.device("carol", on), l.device("frank", on)
+		c, d := connect(carol, frank)
 		d.refer("<sip:bob@pbx.example>", 202)
 		d.told(100, "active")
 		b := bob.ring()
@@ -284,7 +284,7 @@ func TestPickupOfTransfer(t *testing.T) {
 		b.reply(b.invite, 487, "")
 		a.hangup()
 		c.bye()
-		l.nothingLeft(alice, bob, carol, dave)
+		l.nothingLeft(alice, bob, carol, frank)
 	})
 }
 
@@ -313,9 +313,9 @@ func TestPickupRefused(t *testing.T) {
 // Hang-ups while a call is picked up.
 func TestPickupHangup(t *testing.T) {
 	both(t, groups("", "sales", "sales"), func(t *testing.T, l *lab, on sip.Transport) {
-		bob, carol, dave := l.device("bob", on), l.device("carol", on), l.device("dave", on)
+		bob, carol, frank := l.device("bob", on), l.device("carol", on), l.device("frank", on)
 		for _, who := range []string{"caller", "picker"} {
-			d := dave.dial("bob", dave.describe())
+			d := frank.dial("bob", frank.describe())
 			b := bob.ring()
 			d.learn(180)
 			c := carol.dial("*98", carol.describe())
@@ -334,6 +334,6 @@ func TestPickupHangup(t *testing.T) {
 			b.reply(b.expect("CANCEL"), 200, "")
 			b.reply(b.invite, 487, "")
 		}
-		l.nothingLeft(bob, carol, dave)
+		l.nothingLeft(bob, carol, frank)
 	})
 }

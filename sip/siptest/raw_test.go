@@ -383,3 +383,13 @@ func TestMergedInvite(t *testing.T) {
 		r.response(482)
 	})
 }
+
+// parse reads a message on the tape.
+func parse(t *testing.T, text string) sipgo.Message {
+	t.Helper()
+	m, err := sipwire.Parse([]byte(text), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

@@ -181,16 +181,24 @@ func (t *transfer) blind(now time.Time, uri *sipgo.Uri) {
 		return
 	}
 	callee, devices, found := l.locate(now, uri, userPart(uri))
-	if !found {
-		t.failed(now, sipgo.StatusNotFound)
-		return
+	c := course{user: callee, devices: devices}
+	switch {
+	case !found:
+		c.status = sipgo.StatusNotFound
+	case !isGRUU(uri):
+		c = l.course(callee, devices, nil)
+	case len(devices) == 0:
+		c.status = sipgo.StatusTemporarilyUnavailable
 	}
-	if len(devices) == 0 {
-		t.failed(now, sipgo.StatusTemporarilyUnavailable)
+	if c.service != nil {
+		c.status = sipgo.StatusForbidden
+	}
+	if c.status != 0 {
+		t.failed(now, c.status)
 		return
 	}
 	by := t.by.user.uri(l.cfg.Domain)
-	t.ring(now, callee, devices, l.cfg.Calls.RingTime, sipgo.NewHeader("Referred-By", "<"+sipwire.FormatURI(&by)+">"))
+	t.ring(now, c, l.cfg.Calls.RingTime, sipgo.NewHeader("Referred-By", "<"+sipwire.FormatURI(&by)+">"))
 }
 
 // toCode transfers to an access code: a call can be parked that way.
@@ -212,12 +220,15 @@ func (t *transfer) toCode(now time.Time, f Feature, digits string) {
 	}
 }
 
-func (t *transfer) ring(now time.Time, callee *User, devices []*binding, limit time.Duration, headers ...sipgo.Header) {
+func (t *transfer) ring(now time.Time, c course, limit time.Duration, extra ...sipgo.Header) {
 	l := t.l
-	b := &bridge{l: l, a: t.who, transfer: t, accepted: true, hops: 69, id: l.uuid()}
+	b := &bridge{
+		l: l, caller: t.who.user, callee: c.user, trail: c.trail, a: t.who, transfer: t, accepted: true,
+		extra: extra, hops: 69, limit: limit, id: l.uuid(),
+	}
 	b.as = l.identity(t.who.user, t.who.private)
 	t.rings = b
-	b.ringDevices(now, callee, devices, nil, limit, headers...)
+	b.dial(now, c.devices)
 }
 
 // progress is what the target does.

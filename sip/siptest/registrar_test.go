@@ -287,16 +287,16 @@ func TestConfigErrors(t *testing.T) {
 func TestUnregister(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := start(t, nil)
-		if err := l.AddUser(siptest.User{Name: "erin", Number: "1004"}); err != nil {
+		if err := l.AddUser(siptest.User{Name: "dave", Number: "1004"}); err != nil {
 			t.Fatal(err)
 		}
-		alice, erin := l.phone("alice"), l.phone("erin")
-		a, b := talk(t, alice, erin, "1004")
+		alice, dave := l.phone("alice"), l.phone("dave")
+		a, b := talk(t, alice, dave, "1004")
 		a.Hangup(t.Context())
 		ended(t, b, sip.Remote)
-		l.Unregister("erin")
+		l.Unregister("dave")
 		var se *sip.StatusError
-		if _, err := alice.Dial(t.Context(), "erin", nil); !errors.As(err, &se) || se.Code != 480 {
+		if _, err := alice.Dial(t.Context(), "dave", nil); !errors.As(err, &se) || se.Code != 480 {
 			t.Errorf("error %v", err)
 		}
 		l.idle()

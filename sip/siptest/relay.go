@@ -330,7 +330,7 @@ func (b *bridge) exchange(now time.Time, ex *exchange) {
 		}
 		other.side.expect(ex)
 		asking.done(ex.offer, nil)
-	case b.asking != nil || other == nil || e != b.patience && other.m.State() != call.Established:
+	case b.asking != nil || other == nil || e != b.patient && other.m.State() != call.Established:
 		// Both at once (RFC 3261 §14.1).
 		ex.done(nil, &refusedOffer{491})
 	default:

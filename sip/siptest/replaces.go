@@ -124,7 +124,7 @@ func (l *life) replacesAtDevice(now time.Time, s *transaction.Server, caller *Us
 			l.respond(now, s, sipgo.StatusTemporarilyUnavailable)
 			break
 		}
-		l.bridge(now, s, caller, callee, []*binding{at}, sipgo.NewHeader("Replaces", r.Replaces()))
+		l.bridge(now, s, caller, course{user: callee, devices: []*binding{at}}, sipgo.NewHeader("Replaces", r.Replaces()))
 	}
 	return true
 }

@@ -59,11 +59,20 @@ type serviceCall struct {
 
 // serve connects a caller to a service number.
 func (l *life) serve(now time.Time, s *transaction.Server, svc Service) {
-	c := &serviceCall{leg: &leg{headers: []sipgo.Header{sipgo.NewHeader("X-BroadWorks-Correlation-Info", l.uuid())}}, svc: svc}
-	c.owner, c.media = c, c.newMedia
+	c := newServiceCall(&leg{headers: []sipgo.Header{sipgo.NewHeader("X-BroadWorks-Correlation-Info", l.uuid())}}, svc)
 	if l.incoming(now, s, c.leg) {
 		svc.begin(now, c)
 	}
+}
+
+// connect hands a caller's leg over to a service number, before anything was
+// said of media.
+func (l *life) connect(now time.Time, g *leg, svc Service) { svc.begin(now, newServiceCall(g, svc)) }
+
+func newServiceCall(g *leg, svc Service) *serviceCall {
+	c := &serviceCall{leg: g, svc: svc}
+	g.owner, g.media = c, c.newMedia
+	return c
 }
 
 func (c *serviceCall) newMedia(ctx context.Context, g *leg, notify func(offeranswer.Event)) (offeranswer.Media, error) {

@@ -404,9 +404,9 @@ func TestSemiAttendedTransfer(t *testing.T) {
 // Not bob's dialog: not his to give away.
 func TestAttendedTransferOfAnother(t *testing.T) {
 	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol, dave := l.device("alice", on), l.device("bob", on), l.device("carol", on), l.device("dave", on)
+		alice, bob, carol, frank := l.device("alice", on), l.device("bob", on), l.device("carol", on), l.device("frank", on)
 		a, b := connect(alice, bob)
-		d, c := connect(dave, carol)
+		d, c := connect(frank, carol)
 		b.refer(attended("carol", d), 202)
 		b.told(100, "active")
 		b.told(403, "terminated")
@@ -414,7 +414,7 @@ func TestAttendedTransferOfAnother(t *testing.T) {
 		b.bye()
 		d.hangup()
 		c.bye()
-		l.nothingLeft(alice, bob, carol, dave)
+		l.nothingLeft(alice, bob, carol, frank)
 	})
 }
 

@@ -29,6 +29,7 @@ func (d *directory) add(u User) (*User, error) {
 	if u.Number != "" && strings.Trim(u.Number, "+*#0123456789") != "" {
 		return nil, fmt.Errorf("siptest: User.Number %q is not a number", u.Number)
 	}
+	u.state = new(subscriber)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.byName == nil {
