@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/hoorn-phone/hoorn/internal/peertest"
 	"github.com/hoorn-phone/hoorn/media"
@@ -27,26 +28,38 @@ type phone interface {
 	waitConnected()
 	waitEnded()
 	waitDigits(n int) string
-	heard() string // WAV file of its first call
+	heard() string       // WAV file of its first call
+	transfer(uri string) // refers the peer of its first call, blindly
+	listenAgain()        // a call begins that is listened to apart
+	waitAfter(d time.Duration)
+	after() string // WAV file of the call since listenAgain
 }
 
 type baresip struct{ *peertest.Baresip }
 
-func (b baresip) aor() string             { return b.AOR }
-func (b baresip) waitIncoming()           { b.WaitEvent(0, "CALL_INCOMING") }
-func (b baresip) waitConnected()          { b.WaitEvent(0, "CALL_ESTABLISHED") }
-func (b baresip) waitEnded()              { b.WaitEvent(0, "CALL_CLOSED") }
-func (b baresip) waitDigits(n int) string { return b.WaitDigits(0, n) }
-func (b baresip) heard() string           { return b.Heard()[0] }
+func (b baresip) aor() string               { return b.AOR }
+func (b baresip) waitIncoming()             { b.WaitEvent(0, "CALL_INCOMING") }
+func (b baresip) waitConnected()            { b.WaitEvent(0, "CALL_ESTABLISHED") }
+func (b baresip) waitEnded()                { b.WaitEvent(0, "CALL_CLOSED") }
+func (b baresip) waitDigits(n int) string   { return b.WaitDigits(0, n) }
+func (b baresip) heard() string             { return b.Heard()[0] }
+func (b baresip) transfer(uri string)       { b.Transfer(uri) }
+func (b baresip) listenAgain()              {} // it has a file for each call
+func (b baresip) waitAfter(d time.Duration) { b.WaitHeard(d) }
+func (b baresip) after() string             { return b.Heard()[len(b.Heard())-1] }
 
 type linphone struct{ *peertest.Linphone }
 
-func (l linphone) aor() string             { return l.AOR }
-func (l linphone) waitIncoming()           { l.WaitIncoming(0) }
-func (l linphone) waitConnected()          { l.WaitConnected(0) }
-func (l linphone) waitEnded()              { l.WaitEnded(0) }
-func (l linphone) waitDigits(n int) string { return l.WaitDigits(0, n) }
-func (l linphone) heard() string           { return l.Heard() }
+func (l linphone) aor() string               { return l.AOR }
+func (l linphone) waitIncoming()             { l.WaitIncoming(0) }
+func (l linphone) waitConnected()            { l.WaitConnected(0) }
+func (l linphone) waitEnded()                { l.WaitEnded(0) }
+func (l linphone) waitDigits(n int) string   { return l.WaitDigits(0, n) }
+func (l linphone) heard() string             { return l.Heard() }
+func (l linphone) transfer(uri string)       { l.Transfer(l.CallID(0), uri) }
+func (l linphone) listenAgain()              { l.RecordTo("after") }
+func (l linphone) waitAfter(d time.Duration) { l.WaitRecorded(l.after(), d) }
+func (l linphone) after() string             { return l.File("after") }
 
 // chosen is the suite that a phone picks from our offer, the first that it knows.
 var chosen = map[string]string{"baresip": "AEAD_AES_128_GCM", "linphone": "AES_256_CM_HMAC_SHA1_80"}

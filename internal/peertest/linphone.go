@@ -210,10 +210,12 @@ func (p *Linphone) Join(id int) { p.t.Helper(); p.Command(fmt.Sprint("conference
 // file's name. It is complete after Stop.
 func (p *Linphone) RecordTo(name string) string {
 	p.t.Helper()
-	file := filepath.Join(p.dir, name+".wav")
-	p.Command("record " + file)
-	return file
+	p.Command("record " + p.File(name))
+	return p.File(name)
 }
+
+// File returns the name of the file that RecordTo writes.
+func (p *Linphone) File(name string) string { return filepath.Join(p.dir, name+".wav") }
 
 // WaitRecorded waits until a file of RecordTo or Heard holds so much sound,
 // which must be narrow-band.
@@ -273,4 +275,4 @@ func (p *Linphone) Stop() { p.proc.stop() }
 
 // Heard returns the WAV file of what it heard, in all its calls one after the
 // other. Linphone writes it late: it is complete when its call has ended, or after Stop.
-func (p *Linphone) Heard() string { return filepath.Join(p.dir, "heard.wav") }
+func (p *Linphone) Heard() string { return p.File("heard") }
