@@ -540,10 +540,15 @@ func (c *Call) Hangup(ctx context.Context, reasons ...Reason) error {
 	}
 }
 
-// Renegotiate makes a new offer in the call (re-INVITE) and waits for the
-// answer: other directions, streams, keys. A refusal is a *StatusError, and
-// leaves everything as it was. ErrState before the call is established, ErrBusy
-// where eight offers wait already.
+// Renegotiate makes a new offer in the call and waits for the answer: other
+// directions, streams, keys. A refusal is a *StatusError, and leaves everything
+// as it was. ErrBusy where eight offers wait already, ErrEnded if the call ends
+// before.
+//
+// It is a re-INVITE. Before the call is answered it is an UPDATE (RFC 3311), or
+// part of the PRACK of a reliable response (RFC 3262), as soon as a first
+// offer has been answered reliably; where that does not happen, or the peer
+// does not take UPDATE, it waits until the call is answered.
 func (c *Call) Renegotiate(ctx context.Context, o offeranswer.Options) error {
 	return c.await(ctx, func(now time.Time, done func(time.Time, error)) { c.m.Reoffer(now, o, done) })
 }

@@ -94,11 +94,12 @@ func TestCallStates(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, fn := range map[string]func() error{
-			"Ring":        func() error { return out.Ring(t.Context()) },
-			"Progress":    func() error { return out.Progress(t.Context()) },
-			"Answer":      func() error { return out.Answer(t.Context(), nil) },
-			"Reject":      func() error { return out.Reject(t.Context(), 486) },
-			"Renegotiate": func() error { return out.Renegotiate(t.Context(), offeranswer.Options{}) },
+			"Ring":     func() error { return out.Ring(t.Context()) },
+			"Progress": func() error { return out.Progress(t.Context()) },
+			"Answer":   func() error { return out.Answer(t.Context(), nil) },
+			"Reject":   func() error { return out.Reject(t.Context(), 486) },
+			"Hold":     func() error { return out.Hold(t.Context()) },
+			"Resume":   func() error { return out.Resume(t.Context()) },
 		} {
 			if err := fn(); !errors.Is(err, ErrState) {
 				t.Errorf("%s: %v", name, err)

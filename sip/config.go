@@ -55,6 +55,10 @@ type Config struct {
 	// flows; so a direct account refuses all.
 	Replace func(r *ReplaceRequest) bool
 
+	// SessionTimer says how calls find out that the peer has vanished; the
+	// zero value asks for half an hour.
+	SessionTimer SessionTimer
+
 	// Logger hears what happens; nil is silent. Passwords, keys and bodies
 	// are never logged.
 	Logger *slog.Logger

@@ -76,7 +76,7 @@
 // # What is not there yet
 //
 // Transfer (REFER), subscriptions (SUBSCRIBE, NOTIFY), instant messages, INFO,
-// session timers (RFC 4028) of our own, ICE, and an account's move to another
+// ICE, and an account's move to another
 // network while it is up. A 3xx
 // ends a call; its Contacts are in the StatusError, for the app to decide.
 package sip

@@ -31,6 +31,9 @@ var (
 	ErrBusy = call.ErrBusy
 	// ErrNoAck: the peer never acknowledged our answer; the call was ended.
 	ErrNoAck = call.ErrNoAck
+	// ErrSessionExpired: the session timer ran out, as nothing was heard of the peer
+	// (RFC 4028).
+	ErrSessionExpired = call.ErrExpired
 	// ErrNoPrack: the peer never acknowledged a provisional response that he
 	// wanted to acknowledge (RFC 3262); the call was refused.
 	ErrNoPrack = call.ErrNoPrack

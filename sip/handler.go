@@ -71,7 +71,7 @@ func (ua *UA) own(s *transaction.Server) bool {
 func (ua *UA) required(now time.Time, s *transaction.Server) bool {
 	var unknown []string
 	for _, tag := range sipwire.Tokens(s.Request(), "Require") {
-		if !slices.ContainsFunc(extensions, func(x string) bool { return strings.EqualFold(x, tag) }) {
+		if !slices.ContainsFunc(ua.extensions(), func(x string) bool { return strings.EqualFold(x, tag) }) {
 			unknown = append(unknown, tag)
 		}
 	}
@@ -311,13 +311,13 @@ func (ua *UA) decorate(m sipgo.Message) {
 		switch m.Method {
 		case sipgo.INVITE, sipgo.OPTIONS, sipgo.UPDATE:
 			m.AppendHeader(sipgo.NewHeader("Allow", allow))
-			m.AppendHeader(sipgo.NewHeader("Supported", supported))
+			m.AppendHeader(sipgo.NewHeader("Supported", ua.says()))
 		}
 		ua.ep.UserAgent(m)
 	case *sipgo.Response:
 		if m.StatusCode == sipgo.StatusMethodNotAllowed || m.StatusCode/100 == 2 && hasAllow(m) {
 			m.AppendHeader(sipgo.NewHeader("Allow", allow))
-			m.AppendHeader(sipgo.NewHeader("Supported", supported))
+			m.AppendHeader(sipgo.NewHeader("Supported", ua.says()))
 		}
 		ua.ep.Server(m)
 	}

@@ -92,8 +92,7 @@ func (c *Call) incoming(now time.Time, s *transaction.Server) *dialogSet {
 	set := &dialogSet{c: c, media: c.shared.view(), server: s}
 	m, err := call.NewIncoming((*env)(set), ua.timers(), s)
 	if err != nil {
-		ua.respond(now, s, call.StatusOf(err), sipgo.NewHeader("Accept", call.Accepted),
-			sipgo.NewHeader("Accept-Encoding", "identity"))
+		ua.respond(now, s, call.StatusOf(err), call.Explain(err)...)
 		return nil
 	}
 	set.m = m

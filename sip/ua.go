@@ -67,6 +67,9 @@ func New(cfg *Config) (*UA, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.SessionTimer.check(); err != nil {
+		return nil, err
+	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
@@ -359,5 +362,5 @@ func (ua *UA) target(s string) (sipgo.Uri, error) {
 }
 
 func (ua *UA) timers() call.Timers {
-	return call.Timers{T1: ua.cfg.Timers.T1, T2: ua.cfg.Timers.T2}
+	return call.Timers{T1: ua.cfg.Timers.T1, T2: ua.cfg.Timers.T2, Session: ua.cfg.SessionTimer.internal()}
 }

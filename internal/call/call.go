@@ -87,8 +87,12 @@ type Outgoing interface {
 	Cancel(now time.Time, headers ...sipgo.Header)
 }
 
-// Timers are the base timers of RFC 3261 §17.1.1.1.
-type Timers struct{ T1, T2 time.Duration }
+// Timers are the base timers of RFC 3261 §17.1.1.1, and what is wanted of
+// session timers.
+type Timers struct {
+	T1, T2  time.Duration
+	Session SessionTimer
+}
 
 // Limits of what a peer can make a call keep.
 const (
@@ -126,6 +130,7 @@ type Call struct {
 	reoff    *reoffer            // our re-INVITE under way
 	queued   []*reoffer
 	holding  holding
+	session  session
 
 	media    offeranswer.Media // as the loop knows it
 	made     offeranswer.Media // as the operation under way sees it
@@ -150,6 +155,7 @@ func newCall(env Env, t Timers) *Call {
 		t.T2 = 4 * time.Second
 	}
 	c := &Call{env: env, timers: t}
+	c.session.cfg = t.Session
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -222,6 +228,7 @@ func (c *Call) finish(now time.Time, end End) {
 	c.alert.stop(c)
 	c.alert = nil
 	c.reliable.stop(c)
+	c.session.stop(c)
 	queued := c.queued
 	c.queued = nil
 	for _, r := range queued {
@@ -230,7 +237,7 @@ func (c *Call) finish(now time.Time, end End) {
 	if r := c.reoff; r != nil {
 		c.reoff = nil
 		c.env.Timers().Stop(&r.glare)
-		if r.out != nil {
+		if r.out != nil && r.method == sipgo.INVITE {
 			r.out.Cancel(now) // the peer may have forgotten it with the call
 		}
 		r.finish(now, ErrEnded)

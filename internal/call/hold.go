@@ -35,15 +35,14 @@ type holding struct {
 // everything as it was. Nothing is sent where that is said already.
 func (c *Call) Hold(now time.Time, on bool, done func(now time.Time, err error)) {
 	r := &reoffer{c: c, hold: &on, done: done}
-	if c.state == Established || c.state == Answering {
-		if len(c.queued) < maxPending {
-			// From now on, so that an answer to an offer which crosses the wish
-			// says it.
-			c.holding.wish, c.holding.used = on, true
-		}
-	} else if c.state != Ended {
+	switch {
+	case c.state != Established && c.state != Answering && c.state != Ended:
 		r.finish(now, ErrState)
 		return
+	case c.state != Ended && len(c.queued) < maxPending:
+		// From now on, so that an answer to an offer which crosses the wish
+		// says it.
+		c.holding.wish, c.holding.used = on, true
 	}
 	c.reoffer(now, r)
 }

@@ -119,12 +119,11 @@ func (c *Call) reofferReceived(now time.Time, l *leg, s *transaction.Server) {
 	req := s.Request()
 	invite := req.Method == sipgo.INVITE
 	sdp, err := SDP(req)
+	if err == nil && l.confirmed {
+		err = c.session.tooSmall(req)
+	}
 	if err != nil {
-		r := c.response(s, StatusOf(err), "")
-		if r.StatusCode == sipgo.StatusUnsupportedMediaType {
-			r.AppendHeader(sipgo.NewHeader("Accept", Accepted)) // RFC 3261 §8.2.3
-		}
-		c.respond(now, s, r)
+		c.explain(now, s, err)
 		return
 	}
 	switch c.untimely(l, req.Method, sdp != nil) {
@@ -188,18 +187,18 @@ func (c *Call) untimely(l *leg, method sipgo.RequestMethod, offer bool) int {
 		if exchange || c.inward.Request().Method == method {
 			return sipgo.StatusInternalServerError
 		}
+	case c.reoff != nil && c.reoff.l == l && c.reoff.active() && exchange:
+		return sipgo.StatusRequestPending
 	case l != c.active || !l.confirmed:
 		switch {
-		case !exchange, l.exchanged && method == sipgo.UPDATE: // RFC 3311 §5.1
+		case !exchange, l.exchanged && l.firm && method == sipgo.UPDATE: // RFC 3311 §5.1
 		case c.out:
 			return sipgo.StatusRequestPending
 		default:
 			return sipgo.StatusInternalServerError
 		}
-	case c.accept != nil && c.accept.offered, c.reoff != nil && c.reoff.active():
-		if exchange {
-			return sipgo.StatusRequestPending
-		}
+	case c.accept != nil && c.accept.offered && exchange:
+		return sipgo.StatusRequestPending
 	}
 	return 0
 }
@@ -211,6 +210,9 @@ func (c *Call) accept2xx(now time.Time, l *leg, s *transaction.Server, sdp []byt
 	}
 	if sdp != nil {
 		setSDP(r, sdp)
+	}
+	if l.confirmed {
+		c.answerSession(now, s.Request(), r)
 	}
 	if s.Request().Method == sipgo.INVITE {
 		c.send2xx(now, l, s, r, offer)

@@ -29,19 +29,22 @@ type leg struct {
 
 	rseq      uint32 // of the latest reliable provisional response
 	exchanged bool   // offer and answer went reliably before the 2xx: others may follow (RFC 3311 §5.1)
+	firm      bool   // an exchange has come to its end in media
 	settled   bool   // ... and a description in the 2xx has no meaning any more
+	updates   bool   // the peer allows UPDATE
 
 	confirmed bool
 	over      bool // ended by our BYE
 	first     *ack // of the 2xx of the initial INVITE
 	owed      *ack // of a 2xx whose ACK waits for our answer to its offer
 
-	media    offeranswer.Leg // for operations alone, like Call.made
-	lastSDP  string          // the provisional answer already applied
-	answered bool            // an answer was applied
-	holds    bool            // our offer, the open one or the last, says hold
-	held     bool            // ... and what is agreed
-	streams  []offeranswer.Stream
+	media     offeranswer.Leg // for operations alone, like Call.made
+	lastSDP   string          // the provisional answer already applied
+	answered  bool            // an answer was applied
+	remoteSDP string          // the peer's description last agreed
+	holds     bool            // our offer, the open one or the last, says hold
+	held      bool            // ... and what is agreed
+	streams   []offeranswer.Stream
 }
 
 // fromResponse makes the dialog of a response to our INVITE (RFC 3261 §12.1.2).
@@ -79,8 +82,15 @@ func (c *Call) fromRequest(flow transaction.Flow, req *sipgo.Request) *leg {
 	return l
 }
 
-// refresh takes the peer's Contact (RFC 3261 §12.2: target refresh).
-func (l *leg) refresh(m interface{ Contact() *sipgo.ContactHeader }) {
+// refresh takes the peer's Contact (RFC 3261 §12.2: target refresh), and what
+// he can do.
+func (l *leg) refresh(m interface {
+	sipgo.Message
+	Contact() *sipgo.ContactHeader
+}) {
+	if sipwire.Find(m, "Allow") != nil {
+		l.updates = sipwire.HasToken(m, "Allow", string(sipgo.UPDATE))
+	}
 	if contact := m.Contact(); contact != nil && contact.Address.Host != "" {
 		l.target = *contact.Address.Clone()
 	}
@@ -207,7 +217,8 @@ func (l *leg) setAnswer(now time.Time, sdp []byte, provisional bool, done func(n
 		}
 	}, func(now time.Time) {
 		if err == nil {
-			l.answered, l.streams, l.held = true, streams, l.holds
+			l.streams, l.held, l.remoteSDP = streams, l.holds, string(sdp)
+			l.answered, l.firm = true, l.firm || !provisional
 			c.changed(now, l)
 		}
 		done(now, err)
@@ -230,6 +241,9 @@ func (l *leg) makeMedia() error {
 // drop closes a leg that did not become the call.
 func (l *leg) drop(now time.Time) {
 	c := l.c
+	if r := c.reoff; r != nil && r.l == l {
+		c.requeue(r) // for the dialog that becomes the call
+	}
 	for i, x := range c.legs {
 		if x == l {
 			c.legs = append(c.legs[:i], c.legs[i+1:]...)

@@ -46,29 +46,36 @@ func (l *leg) numbered(r *sipgo.Response) (rseq uint32, ok bool) {
 // offer, where the INVITE had none, is answered in the PRACK (RFC 3262 §5).
 func (l *leg) acknowledgeReliably(now time.Time, r *sipgo.Response, rseq uint32) {
 	c := l.c
-	rack := fmt.Sprintf("%d %d INVITE", rseq, c.cseq)
-	if cseq := r.CSeq(); cseq != nil {
-		rack = fmt.Sprintf("%d %d INVITE", rseq, cseq.SeqNo)
+	cseq := c.cseq
+	if h := r.CSeq(); h != nil {
+		cseq = h.SeqNo
 	}
-	send := func(now time.Time, sdp []byte) {
-		if c.state == Ended || l.over {
-			return
-		}
-		req := l.request(sipgo.PRACK)
-		req.AppendHeader(sipgo.NewHeader("RAck", rack))
-		if sdp != nil {
-			setSDP(req, sdp)
-		}
-		c.env.Request(now, l.flow, req, prackHandler{l})
-	}
+	rack := sipgo.NewHeader("RAck", fmt.Sprintf("%d %d INVITE", rseq, cseq))
+	send := func(now time.Time, sdp []byte) { l.prack(now, rack, sdp) }
 	sdp, err := SDP(r)
 	switch {
 	case err != nil || sdp == nil || len(c.mediaOps) >= maxOps || l.exchanged && string(sdp) == l.lastSDP:
 		send(now, nil)
 	case c.invite.Body() != nil && !l.settled:
 		l.lastSDP, l.exchanged = string(sdp), true
-		send(now, nil)
-		l.setAnswer(now, sdp, false, func(time.Time, error) {})
+		offer := c.forPrack(l)
+		if offer == nil {
+			send(now, nil)
+		}
+		l.setAnswer(now, sdp, false, func(now time.Time, err error) {
+			switch {
+			case offer == nil:
+				c.next(now)
+			case c.reoff != offer:
+				send(now, nil)
+			case err != nil:
+				l.settled = false // the 2xx may say it better
+				c.requeue(offer)
+				send(now, nil)
+			default:
+				offer.offer(now, rack)
+			}
+		})
 	case !l.settled:
 		l.settled, l.exchanged = true, true
 		c.makeAnswer(now, l, sdp, offeranswer.Options{}, func(now time.Time, answer []byte, err error) {
@@ -80,6 +87,34 @@ func (l *leg) acknowledgeReliably(now time.Time, r *sipgo.Response, rseq uint32)
 	default:
 		send(now, nil)
 	}
+}
+
+// forPrack is the offer that waits for the first exchange in an early dialog,
+// which the PRACK then carries: "the UAC MAY generate an additional offer in the
+// PRACK" (RFC 3262 §5). nil: there is none.
+func (c *Call) forPrack(l *leg) *reoffer {
+	if c.reoff != nil || c.inward != nil || len(c.queued) == 0 || !c.queued[0].early() || c.earlyLeg() != l {
+		return nil
+	}
+	r := c.queued[0]
+	c.queued = c.queued[1:]
+	c.reoff, r.l, r.method = r, l, sipgo.PRACK
+	r.glare.F = r.start
+	l.settled = true
+	return r
+}
+
+// prack acknowledges a reliable provisional response.
+func (l *leg) prack(now time.Time, rack sipgo.Header, sdp []byte) {
+	if l.c.state == Ended || l.over {
+		return
+	}
+	req := l.request(sipgo.PRACK)
+	req.AppendHeader(rack)
+	if sdp != nil {
+		setSDP(req, sdp)
+	}
+	l.c.env.Request(now, l.flow, req, prackHandler{l})
 }
 
 // prackHandler takes the answer to a PRACK, of which nothing depends: the
@@ -189,6 +224,9 @@ func (p *reliable) stop(c *Call) {
 	}
 }
 
+// waiting tells whether any response of ours waits for its PRACK.
+func (p *reliable) waiting() bool { return p != nil && (p.making || len(p.queue) > 0) }
+
 // promised tells whether a description of ours waits for its PRACK: "the UAS
 // MUST NOT send a 2xx before" (RFC 3262 §3).
 func (p *reliable) promised() bool {
@@ -228,6 +266,7 @@ func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 				fn(now)
 			}
 		}
+		c.next(now)
 	}
 	switch {
 	case offering:

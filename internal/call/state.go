@@ -104,6 +104,7 @@ var (
 	ErrEnded   = errors.New("the call has ended")
 	ErrBusy    = errors.New("too many offers wait already")
 	ErrNoPrack = errors.New("no PRACK came for a reliable response of ours")
+	ErrExpired = errors.New("the session timer has expired")
 	ErrNoAck   = errors.New("no ACK came for our answer")
 	ErrAnswer  = errors.New("the peer accepted without a session description")
 	ErrOffer   = fmt.Errorf("%w in its ACK or PRACK", ErrAnswer)

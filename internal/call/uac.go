@@ -49,6 +49,7 @@ func New(env Env, t Timers, s Start) *Call {
 		req.AppendHeader(h)
 	}
 	env.Decorate(req)
+	c.session.ask(req)
 	c.invite = req
 	return c
 }
@@ -117,6 +118,10 @@ func (h *inviteHandler) Response(now time.Time, flow transaction.Flow, r *sipgo.
 		if c.active != nil {
 			return // a fork answered before
 		}
+		if r.StatusCode == statusSmall && c.ending == nil && c.session.grow(r) {
+			c.redial(now)
+			return
+		}
 		end := endOf(r)
 		if c.ending != nil {
 			end.By, end.Err = c.ending.By, c.ending.Err
@@ -124,6 +129,22 @@ func (h *inviteHandler) Response(now time.Time, flow transaction.Flow, r *sipgo.
 		}
 		c.finish(now, end)
 	}
+}
+
+// redial sends the INVITE again with a larger session interval: the same
+// Call-ID, From and To, another number (RFC 4028 §7.3, RFC 3261 §8.1.3.5).
+func (c *Call) redial(now time.Time) {
+	for len(c.legs) > 0 {
+		c.legs[0].drop(now) // the final response has ended the early dialogs
+	}
+	req := c.invite.Clone()
+	for req.RemoveHeader("Via") {
+	}
+	c.cseq++
+	req.ReplaceHeader(&sipgo.CSeqHeader{SeqNo: c.cseq, MethodName: sipgo.INVITE})
+	c.session.ask(req)
+	c.invite, c.finalSeen = req, false
+	c.client = c.env.Request(now, nil, req, (*inviteHandler)(c))
 }
 
 // endOf is what a final response makes of a call.
@@ -162,6 +183,7 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 	c.env.Event(now, c, Event{Kind: Progress, Status: r.StatusCode, Reason: r.Reason})
 	if rseq != 0 {
 		l.acknowledgeReliably(now, r, rseq)
+		c.next(now) // an early offer may go now
 		return
 	}
 	if l == nil || len(c.mediaOps) >= maxOps {
@@ -221,6 +243,7 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 		return
 	}
 	c.active = l
+	c.sessionAgreed(now, r)
 	for i := len(c.legs) - 1; i >= 0; i-- {
 		if other := c.legs[i]; other != l {
 			other.drop(now)

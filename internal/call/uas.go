@@ -21,6 +21,9 @@ func NewIncoming(env Env, t Timers, s *transaction.Server) (*Call, error) {
 		return nil, err
 	}
 	c := newCall(env, t)
+	if err := c.session.tooSmall(s.Request()); err != nil {
+		return nil, err
+	}
 	c.state, c.server, c.invite, c.offer = Incoming, s, s.Request(), offer
 	c.localTag = env.ID(12)
 	if id := c.invite.CallID(); id != nil {
@@ -153,6 +156,7 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 		c.alert = nil
 		r := c.response(s, sipgo.StatusOK, "")
 		c.dialogHeaders(r)
+		c.answerSession(now, c.invite, r)
 		if sdp != nil && !l.exchanged { // else it was said, and PRACK or UPDATE may have changed it
 			setSDP(r, sdp)
 		}
@@ -206,7 +210,7 @@ func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Opt
 		}
 	}, func(now time.Time) {
 		if err == nil {
-			l.streams, l.held = streams, hold
+			l.streams, l.held, l.remoteSDP, l.firm = streams, hold, string(offer), true
 			c.holding.remember(o.Direction)
 			c.changed(now, l)
 		}

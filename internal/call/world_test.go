@@ -58,6 +58,8 @@ type party struct {
 	work     []func() // operations on media that wait, with hold set
 	aborts   []func()
 	hold     bool
+	timers   Timers // of its calls
+	says     string // Allow, where it says that
 	// script, if set, gets every message in place of the table.
 	script func(now time.Time, m sipgo.Message)
 }
@@ -166,9 +168,13 @@ func (p *party) Request(now time.Time, s *transaction.Server) {
 		s.Respond(now, sipwire.ResponseTo(req, 481, "", ""))
 		return
 	}
-	c, err := NewIncoming(partyEnv{p}, Timers{}, s)
+	c, err := NewIncoming(partyEnv{p}, p.timers, s)
 	if err != nil {
-		s.Respond(now, sipwire.ResponseTo(req, StatusOf(err), "", "x"))
+		r := sipwire.ResponseTo(req, StatusOf(err), "", "x")
+		for _, h := range Explain(err) {
+			r.AppendHeader(h)
+		}
+		s.Respond(now, r)
 		return
 	}
 	p.calls[c.LocalTag()] = c
@@ -202,7 +208,7 @@ func (p *party) dial(o offeranswer.Options, headers ...sipgo.Header) *Call {
 	var to, from sipgo.Uri
 	_ = sipgo.ParseUri("sip:"+p.peer.name+"@example.com", &to)
 	_ = sipgo.ParseUri("sip:"+p.name+"@example.com", &from)
-	c := New(partyEnv{p}, Timers{}, Start{To: to, From: from, Headers: headers})
+	c := New(partyEnv{p}, p.timers, Start{To: to, From: from, Headers: headers})
 	p.calls[c.LocalTag()] = c
 	c.Dial(p.w.now, o)
 	return c
@@ -250,8 +256,15 @@ func (e partyEnv) Ack(now time.Time, f transaction.Flow, ack *sipgo.Request, _ O
 func (e partyEnv) Contact(transaction.Flow) *sipgo.ContactHeader {
 	return &sipgo.ContactHeader{Address: sipgo.Uri{Scheme: "sip", User: e.name, Host: e.name + ".invalid"}}
 }
-func (e partyEnv) Decorate(sipgo.Message) {}
-func (e partyEnv) Timers() *timerq.Queue  { return &e.w.q }
+func (e partyEnv) Decorate(m sipgo.Message) {
+	if e.says != "" {
+		m.AppendHeader(sipgo.NewHeader("Allow", e.says))
+	}
+	if !e.timers.Session.Off && e.timers.Session.Expires > 0 {
+		m.AppendHeader(sipgo.NewHeader("Supported", optionTimer))
+	}
+}
+func (e partyEnv) Timers() *timerq.Queue { return &e.w.q }
 func (e partyEnv) ID(n int) string {
 	e.ids++
 	return fmt.Sprintf("%s%0*d", e.name[:1], n-1, e.ids)

@@ -152,7 +152,9 @@ func TestBlackHole(t *testing.T) {
 		t.Run(string(transport), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
-				alice := w.phone("alice", settings{ua: w.over(transport)})
+				// An INVITE that fits into a datagram: for a larger one a stream
+				// would be tried first (§18.1.1).
+				alice := w.phone("alice", settings{ua: w.over(transport), media: media.Config{Codecs: codecsNamed("PCMU")}})
 				pass(time.Second)
 				w.net.BlackHole(labAddr, true)
 				start := time.Now()

@@ -275,30 +275,49 @@ func timeouts(t *testing.T, x *end) (n int) {
 	return n
 }
 
-// The lab refreshes the session (RFC 4028): nobody hears of it.
+// Sessions are refreshed (RFC 4028), by UPDATE, and by re-INVITE with a lab that
+// does not allow that: nobody hears of it, and nothing is agreed anew.
 func TestSessionRefresh(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		w := newWorld(t, func(c *siptest.Config) { c.Calls.SessionExpires = 90 * time.Second })
-		s := settings{media: media.Config{Codecs: codecsNamed("PCMU")}}
-		alice, bob := w.phone("alice", s), w.phone("bob", s)
-		a, b := alice.call(bob, "bob")
-		must(t, a.sess.SetSource(media.NewTone(rate, -12, toneA)))
-		must(t, b.sess.SetSource(media.NewTone(rate, -12, toneB)))
-		pass(time.Second)
-		h := &hums{w: w, a: a, b: b}
-		w.ClearTranscript()
-		h.during(t, 0, func() { pass(100 * time.Second) })
-		invites := 0
-		for _, e := range w.Transcript().Entries {
-			if e.Sent && strings.HasPrefix(string(e.Data), "INVITE ") {
-				invites++
-			}
-		}
-		if invites < 2 {
-			t.Errorf("%d re-INVITEs from the lab", invites)
-		}
-		hangup(t, a, b)
-	})
+	for name, update := range map[string]bool{"UPDATE": true, "INVITE": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, func(c *siptest.Config) { c.Calls.SessionExpires = 90 * time.Second })
+				man := newMan(t, w)
+				if !update {
+					man.tamper(func(_ bool, m sipgo.Message) {
+						if r, ok := m.(*sipgo.Response); ok && r.RemoveHeader("Allow") {
+							r.AppendHeader(sipgo.NewHeader("Allow", "INVITE, ACK, BYE, CANCEL, PRACK"))
+						}
+					})
+				}
+				s := settings{media: media.Config{Codecs: codecsNamed("PCMU")}}
+				bob := w.phone("bob", s)
+				s.ua = man.between
+				alice := w.phone("alice", s)
+				a, b := alice.call(bob, "bob")
+				must(t, a.sess.SetSource(media.NewTone(rate, -12, toneA)))
+				must(t, b.sess.SetSource(media.NewTone(rate, -12, toneB)))
+				pass(time.Second)
+				h := &hums{w: w, a: a, b: b}
+				w.ClearTranscript()
+				h.during(t, 0, func() { pass(100 * time.Second) })
+				refreshes := map[string]int{}
+				for _, e := range w.Transcript().Entries {
+					for _, method := range []string{"INVITE", "UPDATE"} {
+						if strings.HasPrefix(string(e.Data), method+" ") {
+							refreshes[method]++
+						}
+					}
+				}
+				// At 45 s and 90 s, the lab towards bob, and alice towards the lab,
+				// which passes on a re-INVITE as it has no media of its own.
+				if want := map[bool]int{true: 0, false: 4}[update]; refreshes["INVITE"] != want || refreshes["UPDATE"] < 1 || update && refreshes["UPDATE"] != 4 {
+					t.Errorf("refreshed by %v", refreshes)
+				}
+				hangup(t, a, b)
+			})
+		})
+	}
 }
 
 // A re-offer that the peer refuses changes nothing.

@@ -94,7 +94,6 @@ func (e *end) event(now time.Time, _ *leg, ev call.Event) {
 }
 
 func (e *end) response(now time.Time, _ *leg, r *sipgo.Response) { e.b.response(now, e, r) }
-func (e *end) refresh(now time.Time, _ *leg)                     { e.b.refresh(now, e) }
 func (e *end) asked(now time.Time, ex *exchange)                 { e.b.exchange(now, ex) }
 
 // assert tells a device in a re-INVITE with whom it talks, which may have
@@ -400,20 +399,6 @@ func (b *bridge) refuse(now time.Time, r *refusal) {
 		headers = append(headers, sipgo.NewHeader("Retry-After", r.after))
 	}
 	_ = b.a.m.Reject(now, r.status, r.phrase, headers...) // an error: the caller has gone
-}
-
-func (b *bridge) refresh(now time.Time, e *end) {
-	if b.over || b.away || b.moving != nil || b.asking != nil || e.m.State() != call.Established {
-		return
-	}
-	_, sent := e.side.latest()
-	if sent == nil {
-		return
-	}
-	if !e.side.alone() {
-		e.side.prepare(sent)
-	}
-	e.m.Reoffer(now, offeranswer.Options{}, nil)
 }
 
 // refusalOf is what the end of a device's leg means to the caller.

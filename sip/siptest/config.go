@@ -132,8 +132,9 @@ type Calls struct {
 	// RingTime is how long devices ring before the caller gets 480; 0 is
 	// three minutes.
 	RingTime time.Duration
-	// SessionExpires is asked for in the lab's INVITEs, with the lab as the
-	// refresher (RFC 4028), at least 90 s; 0 asks for none.
+	// SessionExpires is the session interval that the lab asks for in its
+	// INVITEs, with itself as the refresher, and the longest that it agrees to
+	// (RFC 4028), at least 90 s; 0 asks for none, and takes what devices ask for.
 	SessionExpires time.Duration
 	// OneDevice rings the most recently registered device alone.
 	OneDevice bool

@@ -29,7 +29,7 @@
 //
 //   - Supported: 100rel,norefersub,replaces,timer. It answers Session-Expires with refresher=uac unless
 //     asked otherwise, watches the refreshes of the peer, and refreshes itself
-//     where it is to (RFC 4028).
+//     where it is to, by UPDATE (RFC 4028).
 //     Reliable provisional responses go to who requires them, and early media
 //     to who supports them (RFC 3262).
 //   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, OPTIONS and REGISTER;

@@ -121,11 +121,6 @@ func (l *life) inDialog(now time.Time, s *transaction.Server) {
 		if g.m.Sequence(now, s) {
 			l.respond(now, s, sipgo.StatusOK, sipgo.NewHeader("Accept", accept))
 		}
-	case sipgo.INVITE, sipgo.UPDATE:
-		if !g.timer.asked(now, s) {
-			return
-		}
-		g.m.OnRequest(now, s)
 	case sipgo.REFER:
 		l.referred(now, s, g)
 	default:

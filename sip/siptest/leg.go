@@ -22,7 +22,6 @@ type leg struct {
 	flow  *transport.Flow // where it began
 	at    *binding        // the device; nil: not registered
 	media func(ctx context.Context, g *leg, notify func(offeranswer.Event)) (offeranswer.Media, error)
-	timer sessionTimer
 	since time.Time // of the INVITE
 
 	// headers go into each provisional and 2xx response to the INVITE.
@@ -35,21 +34,15 @@ type owner interface {
 	event(now time.Time, g *leg, e call.Event)
 	// response is a response to the lab's INVITE, before the leg takes it.
 	response(now time.Time, g *leg, r *sipgo.Response)
-	// refresh repeats to the device what was agreed (RFC 4028 §7.4).
-	refresh(now time.Time, g *leg)
 }
 
 // incoming makes the leg of an INVITE that came.
 func (l *life) incoming(now time.Time, s *transaction.Server, g *leg) bool {
 	g.l, g.flow, g.since = l, s.Flow().(*transport.Flow), now
-	g.timer.g = g
 	g.at = l.srv.loc.at(g.flow, now)
-	if !g.timer.asked(now, s) {
-		return false
-	}
-	m, err := call.NewIncoming(g, l.timers(), s)
+	m, err := call.NewIncoming(g, l.timers(0), s)
 	if err != nil {
-		l.respond(now, s, call.StatusOf(err))
+		l.respond(now, s, call.StatusOf(err), call.Explain(err)...)
 		return false
 	}
 	g.m = m
@@ -60,9 +53,8 @@ func (l *life) incoming(now time.Time, s *transaction.Server, g *leg) bool {
 // outgoing makes the leg of an INVITE to a device. Dial sends it.
 func (l *life) outgoing(now time.Time, b *binding, g *leg, start call.Start) {
 	g.l, g.flow, g.at, g.since = l, b.flow, b, now
-	g.timer.g = g
 	start.CallID = l.callID()
-	g.m = call.New(g, l.timers(), start)
+	g.m = call.New(g, l.timers(call.Local), start)
 	l.legs[legKey{g.m.ID(), g.m.LocalTag()}] = g
 }
 
@@ -87,7 +79,6 @@ func (g *leg) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 		}
 	}
 	o.OnResponse = func(now time.Time, r *sipgo.Response) {
-		g.timer.agreed(now, r)
 		if initial {
 			g.owner.response(now, g, r)
 		}
@@ -120,7 +111,6 @@ func (g *leg) Contact(flow transaction.Flow) *sipgo.ContactHeader {
 // Decorate adds what every message of the lab says.
 func (g *leg) Decorate(m sipgo.Message) {
 	decorate(m)
-	g.timer.decorate(m)
 	if e, ok := g.owner.(*end); ok {
 		e.assert(m)
 	}
@@ -159,9 +149,6 @@ func (g *leg) NewMedia(ctx context.Context, notify func(offeranswer.Event)) (off
 
 // Event tells the owner.
 func (g *leg) Event(now time.Time, _ *call.Call, e call.Event) {
-	if e.Kind == call.StateChanged && e.State == call.Ended {
-		g.timer.stop()
-	}
 	g.owner.event(now, g, e)
 }
 

@@ -115,8 +115,13 @@ func (l *life) end() {
 	l.work.Wait()
 }
 
-func (l *life) timers() call.Timers {
-	return call.Timers{T1: l.cfg.Timers.T1, T2: l.cfg.Timers.T2}
+// timers are those of calls. As BroadWorks does it, whoever calls refreshes: the
+// lab where it is the caller of a device.
+func (l *life) timers(refresher call.Side) call.Timers {
+	return call.Timers{
+		T1: l.cfg.Timers.T1, T2: l.cfg.Timers.T2,
+		Session: call.SessionTimer{Expires: l.cfg.Calls.SessionExpires, Refresher: refresher},
+	}
 }
 
 // respond answers a request outside of calls. In the loop, as is everything

@@ -121,8 +121,6 @@ func (c *serviceCall) event(_ time.Time, g *leg, e call.Event) {
 
 func (c *serviceCall) response(time.Time, *leg, *sipgo.Response) {} // the lab sends no INVITE here first
 
-func (c *serviceCall) refresh(now time.Time, g *leg) { g.m.Reoffer(now, offeranswer.Options{}, nil) }
-
 // Refuse is a number that is never answered but with this status, 300 to 699.
 func Refuse(status int) Service {
 	if status < 300 || status > 699 {
