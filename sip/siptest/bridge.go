@@ -368,6 +368,9 @@ func (b *bridge) refused(now time.Time, e *end) {
 	if len(b.bs) > 0 && r.status < 600 {
 		return
 	}
+	if b.followed(now, b.best) {
+		return
+	}
 	if why, ok := causeOf(b.best); !ok || !b.forward(now, why) {
 		b.refuse(now, b.best)
 	}

@@ -76,6 +76,12 @@ type User struct {
 	// knows.
 	Password string
 
+	// CallLimit is how many calls the user can have at a time, all devices
+	// together: another that comes is one that finds him busy (486). 0 is no
+	// limit. NoCallWaiting is a limit of one.
+	CallLimit     int
+	NoCallWaiting bool
+
 	// Group is that of call pickup; "" is none.
 	Group string
 	// NoPull does not let the user bring his calls from one device to another

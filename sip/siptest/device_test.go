@@ -211,7 +211,7 @@ func (g *dialog) request(method, body string, headers ...string) {
 		fmt.Sprintf("CSeq: %d %s", g.cseq, method), "Max-Forwards: 70",
 		"Contact: " + g.d.contact(),
 	}
-	if body != "" {
+	if strings.HasPrefix(body, "v=") {
 		fields = append(fields, "Content-Type: application/sdp")
 	}
 	fields = append(fields, headers...)
@@ -277,17 +277,24 @@ func (g *dialog) reply(req *sipgo.Request, status int, body string, headers ...s
 // ring waits for an INVITE that begins a dialog, and answers 180.
 func (d *device) ring() *dialog {
 	d.t.Helper()
-	req := d.next("INVITE", func(m sipgo.Message) bool {
+	g := d.incoming("INVITE")
+	g.reply(g.invite, 180, "")
+	synctest.Wait()
+	return g
+}
+
+// incoming waits for a request that begins a dialog.
+func (d *device) incoming(method string) *dialog {
+	d.t.Helper()
+	req := d.next(method, func(m sipgo.Message) bool {
 		req, ok := m.(*sipgo.Request)
-		return ok && req.Method == sipgo.INVITE && sipwire.ToTag(m) == ""
+		return ok && string(req.Method) == method && sipwire.ToTag(m) == ""
 	}).(*sipgo.Request)
 	d.n++
 	g := &dialog{
 		d: d, t: d.t, id: string(*req.CallID()), invite: req, target: sipwire.FormatURI(&req.Contact().Address), cseq: 100,
 		local: sipwire.Header(req, "To") + fmt.Sprintf(";tag=t%d", d.n), remote: sipwire.Header(req, "From"),
 	}
-	g.reply(req, 180, "")
-	synctest.Wait()
 	return g
 }
 

@@ -32,7 +32,7 @@
 //     where it is to, by UPDATE (RFC 4028).
 //     Reliable provisional responses go to who requires them, and early media
 //     to who supports them (RFC 3262).
-//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, OPTIONS and REGISTER;
+//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, NOTIFY, OPTIONS and REGISTER;
 //     others get 405 with Allow.
 //
 // # Several devices
@@ -59,6 +59,9 @@
 //     transferor's two calls are joined; his second one may still ring. A
 //     failure leaves the calls as they were. While one transfer of a call is
 //     under way another gets 491; 403 where Calls.NoTransfer is set.
+//   - REFER outside of calls goes on to the device that it is for, a GRUU's or
+//     the one that the user has registered last, with Referred-By and
+//     P-Asserted-Identity of the sender; its NOTIFYs come back.
 //   - INVITE with Replaces (RFC 3891) takes the place of a leg of the same
 //     user; of another's only while it rings and both are in one User.Group,
 //     or where Calls.AnyReplaces is set. The former leg gets BYE 500 ms after
@@ -79,6 +82,11 @@
 //     behind them, and [GroupPickup], "*98": the caller gets the call that
 //     rings there, or the one that has rung longest in his User.Group. 404:
 //     none rings; 403: it is not his group.
+//
+// A device's 3xx is followed where it names somebody in the lab's domain, within
+// the bounds of forwarding; otherwise the caller gets it. User.CallLimit and
+// User.NoCallWaiting make a user busy. [Server.CallList] tells who talks with
+// whom, [Server.Hangup] ends a call.
 //
 // # Breaking it
 //

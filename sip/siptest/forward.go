@@ -30,6 +30,8 @@ func (l *life) course(u *User, devices []*binding, t trail) course {
 		return l.instead(u, doNotDisturb, t)
 	case len(devices) == 0:
 		return l.instead(u, unavailable, t)
+	case l.busy(u):
+		return l.instead(u, userBusy, t)
 	}
 	if l.cfg.Calls.OneDevice {
 		devices = devices[len(devices)-1:]
@@ -109,8 +111,13 @@ func (b *bridge) patience() (d time.Duration, elsewhere bool) {
 // forward sends a call elsewhere that its callee's devices did not take. It
 // returns false if he has set nothing for that, or that leads nowhere.
 func (b *bridge) forward(now time.Time, why cause) bool {
-	c := b.l.instead(b.callee, why, b.trail)
-	if c.status != 0 || b.early || b.over || b.winner != nil || b.transfer != nil && c.service != nil {
+	return b.divert(now, b.l.instead(b.callee, why, b.trail))
+}
+
+// divert sends a call on another course. It returns false if that is none, or
+// none for a call that is transferred: only devices take those.
+func (b *bridge) divert(now time.Time, c course) bool {
+	if c.status != 0 || b.early || b.over || b.winner != nil || b.transfer != nil && len(c.devices) == 0 {
 		return false
 	}
 	// The devices have had their time. What they say from now on is no part

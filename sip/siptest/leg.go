@@ -100,6 +100,11 @@ func (g *leg) Contact(flow transaction.Flow) *sipgo.ContactHeader {
 	if f == nil {
 		f = g.flow
 	}
+	return contactOf(f)
+}
+
+// contactOf is the lab's address for who is at the other end of a flow.
+func contactOf(f *transport.Flow) *sipgo.ContactHeader {
 	uri := sipgo.Uri{Scheme: "sip"}
 	uri.Host, uri.Port = f.Via()
 	if f.Proto() != transport.UDP {

@@ -37,13 +37,15 @@ type life struct {
 	legs   map[legKey]*leg // in the loop
 	bygone bygone          // the same
 	parked map[*User]*parked
+
+	referrals map[legKey]*referral // in the loop
 }
 
 type legKey struct{ callID, tag string }
 
 // boot starts a life on s.addrs, and completes them.
 func (s *Server) boot() (err error) {
-	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg), parked: make(map[*User]*parked)}
+	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg), parked: make(map[*User]*parked), referrals: make(map[legKey]*referral)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

@@ -190,7 +190,7 @@ func (t *transfer) blind(now time.Time, uri *sipgo.Uri) {
 	case len(devices) == 0:
 		c.status = sipgo.StatusTemporarilyUnavailable
 	}
-	if c.service != nil {
+	if c.status == 0 && len(c.devices) == 0 {
 		c.status = sipgo.StatusForbidden
 	}
 	if c.status != 0 {
