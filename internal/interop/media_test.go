@@ -63,8 +63,10 @@ func listening(t *testing.T, places int) {
 // calls, from the first frame on.
 type ourPhone struct {
 	*sip.UA
-	mu   sync.Mutex
-	ears map[*media.Session]*ear
+	eng   *media.Engine
+	speak func() media.Source // what it says in each call
+	mu    sync.Mutex
+	ears  map[*media.Session]*ear
 }
 
 // newPhone makes a phone that is signalled over TLS.
@@ -75,8 +77,13 @@ func newPhone(t *testing.T, k *peertest.Kamailio, user string, cfg *media.Config
 
 func newPhoneOver(t *testing.T, k *peertest.Kamailio, user, transport string, cfg *media.Config) *ourPhone {
 	t.Helper()
-	p := &ourPhone{ears: map[*media.Session]*ear{}}
 	eng := newEngine(t, cfg)
+	p := &ourPhone{
+		eng: eng, ears: map[*media.Session]*ear{},
+		speak: func() media.Source {
+			return media.NewPCMSource(earRate, mediatest.Speech(ourSpeaker, earRate), true)
+		},
+	}
 	c := account(k, user, transport)
 	c.NewMedia = func(ctx context.Context, env offeranswer.Env) (offeranswer.Media, error) {
 		m, err := eng.NewSession(ctx, env)
@@ -89,7 +96,7 @@ func newPhoneOver(t *testing.T, k *peertest.Kamailio, user, transport string, cf
 		p.ears[sess] = e
 		p.mu.Unlock()
 		return sess, errors.Join(
-			sess.SetSource(media.NewPCMSource(earRate, mediatest.Speech(ourSpeaker, earRate), true)),
+			sess.SetSource(p.speak()),
 			sess.SetSink(media.SinkFunc(earRate, e.hear)),
 		)
 	}
@@ -108,6 +115,17 @@ func (p *ourPhone) session(t *testing.T, c *sip.Call) (*media.Session, *ear) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return sess, p.ears[sess]
+}
+
+// hears listens to a call from now on, and fails the test if a voice is not heard.
+func (p *ourPhone) hears(t *testing.T, c *sip.Call, who string, speaker int) {
+	t.Helper()
+	sess, _ := p.session(t, c)
+	e := newEar()
+	if err := sess.SetSink(media.SinkFunc(earRate, e.hear)); err != nil {
+		t.Fatal(err)
+	}
+	peertest.CheckVoices(t, who, e.listen(t, peertest.Talk), earRate, speaker)
 }
 
 // ear keeps what was heard.

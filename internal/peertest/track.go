@@ -28,29 +28,40 @@ type Stretch struct {
 
 // Track finds what was said in a recording, to 20 ms. Both are at 8 kHz. Where
 // the line made the sound longer or shorter, as a jitter buffer does that adapts, or
-// lost some of it, a new stretch begins.
+// lost some of it, a new stretch begins. A jump of more than two seconds is not followed.
 func Track(pcm, said []int16) []Stretch {
 	const (
 		piece = followRate / 50
 		same  = 0.6 // noise that is not the same has 0.4 at the best of all places
+		jump  = 2 * followRate
 	)
 	var list []Stretch
-	next := -1 // where in said the present stretch goes on
+	next, goesOn := 0, false // where in said the next piece is, and whether the one before was there
 	for at := 0; at+piece <= len(pcm); at += piece {
 		p := pcm[at : at+piece]
-		if next >= 0 && next+piece <= len(said) {
-			// A sample more or less is no break.
-			lo, hi := max(0, next-4), min(len(said), next+piece+4)
-			if where, c := mediatest.Locate(p, said[lo:hi]); c >= same {
-				next = lo + where + piece
-				list[len(list)-1].Length += duration(piece)
-				continue
+		find := func(lo, hi int) bool {
+			lo, hi = max(0, lo), min(len(said), hi)
+			if lo >= hi {
+				return false
 			}
+			where, c := mediatest.Locate(p, said[lo:hi])
+			if c < same {
+				return false
+			}
+			next = lo + where
+			return true
 		}
-		where, c := mediatest.Locate(p, said)
-		if next = -1; c >= same {
-			list = append(list, Stretch{At: duration(at), Said: duration(where), Length: duration(piece)})
-			next = where + piece
+		switch {
+		case goesOn && find(next-4, next+piece+4): // a sample more or less is no break
+			list[len(list)-1].Length += duration(piece)
+		case len(list) == 0 && find(0, len(said)), len(list) > 0 && find(next-jump, next+piece+jump):
+			list = append(list, Stretch{At: duration(at), Said: duration(next), Length: duration(piece)})
+			goesOn = true
+		default:
+			goesOn = false
+		}
+		if len(list) > 0 {
+			next += piece
 		}
 	}
 	return list
