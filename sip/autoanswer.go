@@ -7,6 +7,8 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
 // maxAnswerAfter bounds how long a caller can ask to wait before his call is
@@ -48,4 +50,23 @@ func autoAnswerOf(req *sipgo.Request, own bool) (after time.Duration, ok bool) {
 func isAuto(v string) bool {
 	mode, _, ok := sipwire.ParseValue(v)
 	return ok && strings.EqualFold(mode, "Auto")
+}
+
+// autoAnswer answers a call by itself where its caller asks for that and the
+// app allows it. In the loop.
+func (c *Call) autoAnswer(now time.Time) {
+	id, allow := c.Identity(), c.ua.cfg.AutoAnswer
+	if !id.AutoAnswer || allow == nil || !allow(c) {
+		return
+	}
+	answer := func(now time.Time) {
+		// Without effect once the call is answered, or over.
+		c.m.Answer(now, offeranswer.Options{}, func(time.Time, error) {})
+	}
+	if id.AnswerAfter == 0 {
+		answer(now)
+		return
+	}
+	_ = c.m.Ring(now, sipgo.StatusRinging, "")
+	c.ua.ep.Q.Set(&timerq.Timer{F: answer}, now.Add(id.AnswerAfter))
 }

@@ -43,6 +43,16 @@ type Config struct {
 	// text/plain alone.
 	MessageTypes []string
 
+	// AutoAnswer decides whether a call whose caller asks for that is answered
+	// by itself, after Identity.AnswerAfter; Accept returns it all the same. It
+	// is asked of no other call, and must not block. Nil: nobody may.
+	// PhoneConfig has one that knows of other calls.
+	AutoAnswer func(*Call) bool
+	// RemoteControl decides whether a NOTIFY in a call's dialog may answer,
+	// resume or hold it (events "talk" and "hold"). It must not block. Nil: if
+	// it came over the account's own flow.
+	RemoteControl func(*Call, Control) bool
+
 	// AnySource accepts requests from anywhere although the account has a
 	// registrar. By default only what comes over the account's own flows is
 	// admitted; the rest gets 403 (Forbidden).

@@ -54,5 +54,7 @@ func init() {
 	}
 	events = map[string]eventPackage{
 		"refer": {}, // of REFERs (RFC 3515 §2.4.4)
+		"talk":  {within: controlled(ControlTalk)},
+		"hold":  {within: controlled(ControlHold)},
 	}
 }

@@ -190,6 +190,7 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 	c.flow.Store(s.Flow().(*transport.Flow))
 	c.log.add(Event{Time: now, Kind: StateChanged, State: CallIncoming})
 	ua.incoming <- c // there is room: see busy, and only the loop fills it
+	c.autoAnswer(now)
 }
 
 // takesSDP tells whether the caller can read the description in our answer:
@@ -313,11 +314,18 @@ func (ua *UA) decorate(m sipgo.Message) {
 			m.AppendHeader(sipgo.NewHeader("Allow", allow))
 			m.AppendHeader(sipgo.NewHeader("Supported", ua.says()))
 		}
+		if m.Method == sipgo.INVITE {
+			m.AppendHeader(sipgo.NewHeader("Allow-Events", allowEvents()))
+		}
 		ua.ep.UserAgent(m)
 	case *sipgo.Response:
 		if m.StatusCode == sipgo.StatusMethodNotAllowed || m.StatusCode/100 == 2 && hasAllow(m) {
 			m.AppendHeader(sipgo.NewHeader("Allow", allow))
 			m.AppendHeader(sipgo.NewHeader("Supported", ua.says()))
+		}
+		if cseq := m.CSeq(); cseq != nil && cseq.MethodName == sipgo.INVITE && m.StatusCode > 100 && m.StatusCode < 300 {
+			// What may come in the dialog (RFC 6665 §8.2.2): talk and hold too.
+			m.AppendHeader(sipgo.NewHeader("Allow-Events", allowEvents()))
 		}
 		ua.ep.Server(m)
 	}

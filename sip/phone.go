@@ -54,6 +54,7 @@ type Phone struct {
 	missed  []MissedCall // the latest first
 	dnd     bool
 	forward forwarding
+	remote  int // controls being obeyed
 	closed  bool
 	wake    chan struct{} // closed and replaced when Accept has something to see
 }
