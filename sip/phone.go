@@ -155,7 +155,7 @@ func (p *Phone) serve(ua *UA) {
 // take decides what becomes of a call that came.
 func (p *Phone) take(c *Call) {
 	p.mu.Lock()
-	full := len(p.lines) >= p.cfg.MaxCalls
+	full := p.full()
 	dnd, fw := p.dnd, p.forward
 	// One that somebody made for us (REFER) is ours already.
 	if p.closed || c.Direction() == Incoming && (dnd || full || fw.always != "" && !fw.looped(c)) {
@@ -194,6 +194,18 @@ func (p *Phone) add(c *Call) *line {
 	fw := p.forward
 	p.wg.Go(func() { p.follow(l, fw) })
 	return l
+}
+
+// full tells whether there is no room for another call. One that has ended
+// takes none, also where that was not noticed yet. With mu held.
+func (p *Phone) full() bool {
+	n := 0
+	for _, l := range p.lines {
+		if l.alive() {
+			n++
+		}
+	}
+	return n >= p.cfg.MaxCalls
 }
 
 // notify wakes Accept. With mu held.

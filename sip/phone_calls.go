@@ -63,7 +63,7 @@ func (p *Phone) room() error {
 	switch {
 	case p.closed:
 		return ErrClosed
-	case len(p.lines) >= p.cfg.MaxCalls:
+	case p.full():
 		return ErrTooManyCalls
 	}
 	return nil

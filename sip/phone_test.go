@@ -33,7 +33,9 @@ func phoned(t *testing.T, name string, cfg *PhoneConfig, fn func(t *testing.T, p
 func (p *Phone) rings(t *testing.T, c *conn, callID string, lines ...string) *Call {
 	t.Helper()
 	c.ask("INVITE", callID, callID, 1, "", sdpBody, lines...)
-	in, err := p.Accept(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	in, err := p.Accept(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
