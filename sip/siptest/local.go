@@ -10,7 +10,7 @@ import (
 )
 
 // local are media of the lab in place of another device: music for who is
-// parked, ringing for who is transferred. Its methods run on the goroutines of
+// parked, silence for who picks up a call until it is his. Its methods run on the goroutines of
 // its end's media operations, one at a time.
 type local struct {
 	e    *end

@@ -19,11 +19,6 @@ type note struct {
 	lasts time.Duration
 }
 
-// ringback is what a caller hears in most of Europe (ETSI TR 101 041-2).
-func ringback(_ context.Context, s *media.Session) error {
-	return s.SetSource(&tones{notes: []note{{425, time.Second}, {0, 4 * time.Second}}})
-}
-
 // music is what one hears who is parked.
 func music(_ context.Context, s *media.Session) error {
 	const beat = 300 * time.Millisecond
