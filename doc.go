@@ -3,6 +3,8 @@
 //
 //   - [github.com/hoorn-phone/hoorn/sip]: a user agent. An account registers,
 //     calls, is called. Signalling only (RFC 3261, 3263, 3581, 5626, 5627, 5922, 8760).
+//   - [github.com/hoorn-phone/hoorn/sip/broadworks]: services that are reached
+//     by access codes: park, pickup, forwarding, do not disturb.
 //   - [github.com/hoorn-phone/hoorn/sip/offeranswer]: the seam between a call
 //     and its media (RFC 3264), for who brings media of his own.
 //   - [github.com/hoorn-phone/hoorn/sip/siptest]: a telephone exchange inside
