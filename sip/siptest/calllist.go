@@ -1,7 +1,6 @@
 package siptest
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"slices"
@@ -138,7 +137,7 @@ func (l *life) callLeg(g *leg, u *User, m *side) CallLeg {
 	}
 	if m != nil {
 		heard, _ := m.latest()
-		c.Held = bytes.Contains(heard, []byte("\na=sendonly")) || bytes.Contains(heard, []byte("\na=inactive"))
+		c.Held = holds(heard)
 	}
 	return c
 }

@@ -37,6 +37,7 @@ type Config struct {
 	Auth      Auth
 	Registrar Registrar
 	Calls     Calls
+	Events    Events
 
 	// TLSConfig changes the TLS configuration before it is used: another
 	// certificate, other versions.
@@ -153,6 +154,16 @@ type Calls struct {
 	// (RFC 3891). Otherwise that is allowed to the same user, and to others of
 	// his User.Group while the call rings.
 	AnyReplaces bool
+}
+
+// Events says how subscriptions are handled (RFC 6665).
+type Events struct {
+	// MinExpires is the shortest subscription; shorter ones are refused with
+	// 423. 0 is none.
+	MinExpires time.Duration
+	// MaxExpires is the longest that is granted; longer ones are shortened to
+	// it. 0 is one day.
+	MaxExpires time.Duration
 }
 
 const (

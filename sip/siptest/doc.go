@@ -32,7 +32,7 @@
 //     where it is to, by UPDATE (RFC 4028).
 //     Reliable provisional responses go to who requires them, and early media
 //     to who supports them (RFC 3262).
-//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, NOTIFY, OPTIONS and REGISTER;
+//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE, OPTIONS and REGISTER;
 //     others get 405 with Allow.
 //
 // # Several devices
@@ -87,6 +87,16 @@
 // the bounds of forwarding; otherwise the caller gets it. User.CallLimit and
 // User.NoCallWaiting make a user busy. [Server.CallList] tells who talks with
 // whom, [Server.Hangup] ends a call.
+//
+// # Events
+//
+// SUBSCRIBE to a user (RFC 6665) tells, for oneself and those of one's
+// User.Group:
+//
+//   - dialog: his devices' calls as they know them (RFC 4235): all at first,
+//     then what changes. Replaces with those identifiers takes a call over. A
+//     target is a device's GRUU, or its Contact; +sip.rendering is no while
+//     it holds.
 //
 // # Breaking it
 //

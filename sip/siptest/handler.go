@@ -20,7 +20,7 @@ import (
 type handler life
 
 // methods are those that the lab understands; all else gets 405.
-var methods = []string{"ACK", "BYE", "CANCEL", "INVITE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "REGISTER", "UPDATE"}
+var methods = []string{"ACK", "BYE", "CANCEL", "INVITE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
 
 // extensions are the option tags that may be required of the lab.
 var extensions = []string{"100rel", "gruu", "norefersub", "outbound", "path", "replaces", "timer"}
@@ -55,6 +55,8 @@ func (h *handler) Request(now time.Time, s *transaction.Server) {
 		l.invited(now, s)
 	case req.Method == sipgo.REFER:
 		l.referOutside(now, s)
+	case req.Method == sipgo.SUBSCRIBE:
+		l.subscribed(now, s)
 	case req.Method == sipgo.OPTIONS:
 		l.respond(now, s, sipgo.StatusOK, sipgo.NewHeader("Accept", accept))
 	default:
@@ -106,7 +108,7 @@ func (l *life) cancelled(now time.Time, s *transaction.Server) {
 func (l *life) inDialog(now time.Time, s *transaction.Server) {
 	req := s.Request()
 	g := l.find(req)
-	if g == nil && l.notified(now, s) {
+	if g == nil && (l.notified(now, s) || l.resubscribed(now, s)) {
 		return
 	}
 	if g == nil {

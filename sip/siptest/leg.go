@@ -11,6 +11,7 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/internal/transport"
+	"github.com/hoorn-phone/hoorn/sip/dialoginfo"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
@@ -72,12 +73,7 @@ func (g *leg) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 			f = b.flow
 		}
 	}
-	o := &endpoint.Outgoing{Req: req, Flow: f, Pinned: true, OnFailed: h.Failed}
-	o.Prepare = func(_ *transport.Flow, req *sipgo.Request) {
-		if via := req.Via(); via != nil {
-			via.Params.Add("branch", "z9hG4bKBroadWorks."+g.l.ep.ID(20))
-		}
-	}
+	o := &endpoint.Outgoing{Req: req, Flow: f, Pinned: true, OnFailed: h.Failed, Prepare: g.l.branch}
 	o.OnResponse = func(now time.Time, r *sipgo.Response) {
 		if initial {
 			g.owner.response(now, g, r)
@@ -111,6 +107,13 @@ func contactOf(f *transport.Flow) *sipgo.ContactHeader {
 		uri.UriParams = sipgo.HeaderParams{{K: "transport", V: string(f.Proto())}}
 	}
 	return &sipgo.ContactHeader{Address: uri}
+}
+
+// branch names a transaction of the lab's as BroadWorks does.
+func (l *life) branch(_ *transport.Flow, req *sipgo.Request) {
+	if via := req.Via(); via != nil {
+		via.Params.Add("branch", "z9hG4bKBroadWorks."+l.ep.ID(20))
+	}
 }
 
 // Decorate adds what every message of the lab says.
@@ -155,6 +158,9 @@ func (g *leg) NewMedia(ctx context.Context, notify func(offeranswer.Event)) (off
 // Event tells the owner.
 func (g *leg) Event(now time.Time, _ *call.Call, e call.Event) {
 	g.owner.event(now, g, e)
+	if u := g.user(); u != nil {
+		g.l.changed(dialoginfo.Package, u)
+	}
 }
 
 // Ended forgets the leg.

@@ -39,13 +39,18 @@ type life struct {
 	parked map[*User]*parked
 
 	referrals map[legKey]*referral // in the loop
+
+	watched  map[watched]*notifier // what has subscribers
+	watching map[legKey]*notifier  // by the dialogs of their subscriptions
+	stale    map[watched]bool      // to be told shortly
 }
 
 type legKey struct{ callID, tag string }
 
 // boot starts a life on s.addrs, and completes them.
 func (s *Server) boot() (err error) {
-	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg), parked: make(map[*User]*parked), referrals: make(map[legKey]*referral)}
+	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg), parked: make(map[*User]*parked), referrals: make(map[legKey]*referral),
+		watched: make(map[watched]*notifier), watching: make(map[legKey]*notifier), stale: make(map[watched]bool)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

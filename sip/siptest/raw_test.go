@@ -175,9 +175,9 @@ func TestAnswers(t *testing.T) {
 		headers []string
 		has     string // in the response
 	}{
-		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INVITE,NOTIFY,OPTIONS,PRACK,REFER,REGISTER,UPDATE"},
+		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INVITE,NOTIFY,OPTIONS,PRACK,REFER,REGISTER,SUBSCRIBE,UPDATE"},
 		{"INVITE sip:bob@pbx.example", 401, nil, "WWW-Authenticate: Digest"},
-		{"SUBSCRIBE sip:bob@pbx.example", 405, nil, "Allow: "},
+		{"PUBLISH sip:bob@pbx.example", 405, nil, "Allow: "},
 		{"PRACK sip:bob@pbx.example", 481, []string{"To: <sip:bob@pbx.example>;tag=x"}, ""},
 		{"INVITE sip:bob@pbx.example", 420, []string{"Require: 100rel, precondition"}, "Unsupported: precondition"},
 		{"INVITE sip:bob@pbx.example", 483, []string{"Max-Forwards: 0"}, ""},
