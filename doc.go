@@ -9,6 +9,10 @@
 //     and its media (RFC 3264), for who brings media of his own.
 //   - [github.com/hoorn-phone/hoorn/sip/siptest]: a telephone exchange inside
 //     the process, for demos and for your tests.
+//   - [github.com/hoorn-phone/hoorn/sip/callpull]: the calls on the user's
+//     other devices, and how one of them comes here.
+//   - [github.com/hoorn-phone/hoorn/sip/dialoginfo] and
+//     [github.com/hoorn-phone/hoorn/sip/mwi]: documents of event packages (RFC 4235, 3842).
 //   - [github.com/hoorn-phone/hoorn/sip/siptrace]: captures for Wireshark and
 //     sngrep of what a user agent said, decrypted.
 //   - [github.com/hoorn-phone/hoorn/media]: an engine for audio: RTP, SRTP,

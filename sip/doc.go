@@ -75,8 +75,7 @@
 //
 // # What is not there yet
 //
-// Transfer (REFER), subscriptions (SUBSCRIBE, NOTIFY), instant messages, INFO,
-// ICE, and an account's move to another
+// Transfer (REFER), ICE, and an account's move to another
 // network while it is up. A 3xx
 // ends a call; its Contacts are in the StatusError, for the app to decide.
 package sip
