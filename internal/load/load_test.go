@@ -77,6 +77,15 @@ func TestMedia(t *testing.T) {
 	}
 }
 
+func TestMerge(t *testing.T) {
+	for _, codec := range []string{"PCMU", "G722"} {
+		got := measure(t, "merge", "-parties", "3", "-codec", codec, "-for", "1s", "-settle", "500ms")
+		if got["merged"] <= 0 || got["apart"] <= 0 || got["packets received"] <= 0 {
+			t.Errorf("%s: figures: %v", codec, got)
+		}
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	for _, args := range [][]string{nil, {"nothing"}, {"-runs", "x"}, {"accounts", "-n", "x"}} {
 		var out, log bytes.Buffer

@@ -9,6 +9,7 @@
 //	go run ./internal/load [-runs n] calls [-transport udp] [-n 20000]
 //	go run ./internal/load [-runs n] rate [-transport udp] [-rate 3000] [-for 2m]
 //	go run ./internal/load [-runs n] media [-calls 100] [-for 20s]
+//	go run ./internal/load [-runs n] merge [-parties 10] [-codec PCMU] [-for 10s]
 //
 // It uses loopback alone, needs nothing but itself (what is not to be measured
 // runs as a child process), and ends by itself. With -runs it does everything
@@ -53,6 +54,7 @@ func init() {
 		{name: "calls", about: "processor time of calls without media", run: calls},
 		{name: "rate", about: "calls without media at a steady rate", run: rate},
 		{name: "media", about: "processor time and memory of calls with SRTP", run: mediaCalls},
+		{name: "merge", about: "processor time of calls merged on the device", run: merge},
 		{name: registrarRole, serve: serveRegistrar},
 		{name: calleeRole, serve: serveCallee},
 	}

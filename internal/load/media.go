@@ -9,25 +9,37 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/hoorn-phone/hoorn/media"
 	"github.com/hoorn-phone/hoorn/media/codec"
 	"github.com/hoorn-phone/hoorn/media/g711"
+	"github.com/hoorn-phone/hoorn/media/g722"
+	"github.com/hoorn-phone/hoorn/media/opus"
 	"github.com/hoorn-phone/hoorn/sip"
 )
 
 const calleeRole = "callee"
 
-// newEngine makes an engine that speaks PCMU in one SRTP suite alone.
-func newEngine(suite string) (*media.Engine, error) {
+// newEngine makes an engine that speaks one codec in one SRTP suite alone.
+func newEngine(name, suite string) (*media.Engine, error) {
+	all := []codec.Codec{g711.PCMU(), g722.G722(), opus.Opus()}
+	i := slices.IndexFunc(all, func(c codec.Codec) bool { return strings.EqualFold(c.Format().Name, name) })
+	if i < 0 {
+		return nil, fmt.Errorf("no codec %q", name)
+	}
 	return media.NewEngine(&media.Config{
-		Codecs: []codec.Codec{g711.PCMU()}, SRTP: media.SRTPRequired, Suites: []string{suite},
+		Codecs: all[i : i+1], SRTP: media.SRTPRequired, Suites: []string{suite},
 	})
 }
 
-const defaultSuite = "AES_CM_128_HMAC_SHA1_80"
+const (
+	defaultCodec = "PCMU"
+	defaultSuite = "AES_CM_128_HMAC_SHA1_80"
+)
 
 // sound is a second of something that no codec can save work on.
 var sound = func() []int16 {
@@ -53,11 +65,12 @@ func talk(c *sip.Call, frames *atomic.Int64) (*media.Session, error) {
 // serveCallee is a child process that answers every call and talks.
 func serveCallee(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet(calleeRole, flag.ContinueOnError)
+	codec := fs.String("codec", defaultCodec, "codec")
 	suite := fs.String("suite", defaultSuite, "SRTP crypto suite")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	eng, err := newEngine(*suite)
+	eng, err := newEngine(*codec, *suite)
 	if err != nil {
 		return err
 	}
@@ -99,7 +112,7 @@ func mediaCalls(ctx context.Context, args []string, log io.Writer) ([]figure, er
 		return nil, err
 	}
 	defer callee.close()
-	eng, err := newEngine(*suite)
+	eng, err := newEngine(defaultCodec, *suite)
 	if err != nil {
 		return nil, err
 	}
