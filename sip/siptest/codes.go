@@ -165,6 +165,11 @@ func (l *life) feature(now time.Time, s *transaction.Server, caller *User, f Fea
 		l.set(now, s, caller, func(s *Settings) { *s.forwardOf(f) = "" })
 	case DoNotDisturbOn, DoNotDisturbOff:
 		l.set(now, s, caller, func(s *Settings) { s.DoNotDisturb = f == DoNotDisturbOn })
+	case VoicemailAlwaysOn, VoicemailAlwaysOff, VoicemailBusyOn, VoicemailBusyOff, VoicemailNoAnswerOn, VoicemailNoAnswerOff,
+		VoicePortal, VoicemailOwn, ClearIndicator:
+		l.atPortal(now, s, caller, f)
+	case VoicemailTransfer:
+		l.toMailbox(now, s, caller, digits)
 	case CallerIDBlock, CallerIDDeliver:
 		l.identified(now, s, caller, digits, f == CallerIDDeliver)
 	case InternationalPrefix:

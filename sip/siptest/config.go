@@ -76,6 +76,8 @@ type User struct {
 	// Password for digest authentication; "" draws one, which Server.Config
 	// knows.
 	Password string
+	// Voicemail is the user's mailbox; nil is none.
+	Voicemail *Voicemail
 
 	// CallLimit is how many calls the user can have at a time, all devices
 	// together: another that comes is one that finds him busy (486). 0 is no

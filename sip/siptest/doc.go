@@ -98,6 +98,15 @@
 //     target is a device's GRUU, or its Contact; +sip.rendering is no while
 //     it holds.
 //
+// # Voicemail
+//
+// A user with [User].Voicemail has a mailbox. Calls that find him busy, absent
+// or not to be disturbed, or that he does not answer, go there unless he
+// forwards them: greeting, beep, and a recording that ends with #, silence, its
+// limit or the end of the call. *86 plays him his messages: 1 again, 7 deletes,
+// 9 keeps, # ends. *55 and an extension speaks into a mailbox without ringing
+// anybody. [Server.Mailbox] has what was said.
+//
 // # Breaking it
 //
 // [Server.Inject] loses, delays and repeats messages and answers with errors,

@@ -15,6 +15,7 @@ type course struct {
 	user    *User      // who is called in the end; nil with a number of the lab
 	devices []*binding // to ring
 	service Service    // or what answers instead of devices
+	mailbox bool       // or the user's mailbox
 	trail   trail      // who forwarded it there
 	status  int        // or why the call goes nowhere
 }
@@ -26,6 +27,8 @@ func (l *life) course(u *User, devices []*binding, t trail) course {
 	switch {
 	case set.ForwardAlways != "":
 		return l.forwarded(u, set.ForwardAlways, unconditional, t)
+	case set.VoicemailAlways && u.state.takes():
+		return course{user: u, mailbox: true, trail: t}
 	case set.DoNotDisturb:
 		return l.instead(u, doNotDisturb, t)
 	case len(devices) == 0:
@@ -42,19 +45,20 @@ func (l *life) course(u *User, devices []*binding, t trail) course {
 // instead is where a call goes that the devices of u do not take.
 func (l *life) instead(u *User, why cause, t trail) course {
 	set := u.state.get()
-	to := ""
+	to, voicemail := set.ForwardNoAnswer, set.VoicemailNoAnswer
 	switch why {
 	case userBusy, doNotDisturb:
-		to = set.ForwardBusy
-	case unanswered:
-		to = set.ForwardNoAnswer
+		to, voicemail = set.ForwardBusy, set.VoicemailBusy
 	case unavailable:
-		if to = set.ForwardNotReachable; to == "" {
-			to = set.ForwardNoAnswer
+		if set.ForwardNotReachable != "" {
+			to = set.ForwardNotReachable
 		}
 	}
-	if to != "" {
+	switch {
+	case to != "":
 		return l.forwarded(u, to, why, t)
+	case voicemail && u.state.takes():
+		return course{user: u, mailbox: true, trail: t}
 	}
 	return course{status: why.status}
 }
@@ -83,6 +87,8 @@ func (l *life) proceed(now time.Time, s *transaction.Server, caller *User, c cou
 	switch {
 	case c.status != 0:
 		l.respond(now, s, c.status)
+	case c.mailbox:
+		l.serve(now, s, depositFor(c.user, l.callerID(s.Request(), caller)))
 	case c.service != nil:
 		l.serve(now, s, c.service)
 	default:
@@ -129,6 +135,9 @@ func (b *bridge) divert(now time.Time, c course) bool {
 	}
 	if b.transfer == nil && len(c.trail) > len(b.trail) {
 		_ = b.a.m.Ring(now, 181, "") // an error: the caller has gone
+	}
+	if c.mailbox {
+		c.service = depositFor(c.user, b.as)
 	}
 	if c.service != nil {
 		b.finish()

@@ -20,6 +20,10 @@ type Settings struct {
 	// has forwarded it.
 	ForwardAlways, ForwardBusy, ForwardNoAnswer, ForwardNotReachable string
 
+	// Which of these go to the user's mailbox, if he has one and they are not
+	// forwarded elsewhere. A user with a mailbox begins with the latter two.
+	VoicemailAlways, VoicemailBusy, VoicemailNoAnswer bool
+
 	// NoAnswerAfter is how long devices ring until a call counts as not
 	// answered and goes elsewhere; 0 is 18 s, which are three rings.
 	NoAnswerAfter time.Duration
@@ -34,6 +38,8 @@ type subscriber struct {
 	settings Settings
 	dialled  string // the number he called last
 	caller   string // that of who called him last; "" if that was withheld
+
+	box *mailbox // nil: none
 }
 
 func (s *subscriber) get() Settings {

@@ -123,8 +123,7 @@ type record struct{ silence, limit time.Duration }
 
 func (r *record) begin(now time.Time, c *serviceCall) {
 	c.answer(now, func(ctx context.Context, s *media.Session) error {
-		beep := mediatest.Tone(1000, soundRate, soundRate/4, 8000)
-		if err := s.Play(ctx, media.NewPCMSource(soundRate, beep, false)); err != nil {
+		if err := s.Play(ctx, beepSource()); err != nil {
 			return err
 		}
 		t := newTaker(r.silence, r.limit)

@@ -29,7 +29,12 @@ func (d *directory) add(u User) (*User, error) {
 	if u.Number != "" && strings.Trim(u.Number, "+*#0123456789") != "" {
 		return nil, fmt.Errorf("siptest: User.Number %q is not a number", u.Number)
 	}
-	u.state = new(subscriber)
+	box, err := newMailbox(u.Voicemail)
+	if err != nil {
+		return nil, err
+	}
+	u.state = &subscriber{box: box}
+	u.state.settings.VoicemailBusy, u.state.settings.VoicemailNoAnswer = box != nil, box != nil
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.byName == nil {
