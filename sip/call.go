@@ -194,10 +194,13 @@ type Call struct {
 	invite    *sipgo.Request // incoming: as received, not changed any more
 
 	// In the loop.
-	set     *dialogSet
-	m       *call.Call // set's machine
-	move    *move
-	leaving *leaving
+	set         *dialogSet
+	m           *call.Call // set's machine
+	move        *move
+	leaving     *leaving
+	transfer    *Transfer // ours, of its peer, or to its peer: the latest
+	transferred bool
+	referral    *ReferRequest // the peer's: the latest
 
 	mu      sync.Mutex
 	local   Party
@@ -224,6 +227,10 @@ type Call struct {
 type DialOptions struct {
 	// Media is what the offer shall contain.
 	Media offeranswer.Options
+	// MaxRedirects is how many redirections (3xx) the call follows, to the
+	// targets that are named, the most wanted first and none twice (RFC 3261
+	// §8.1.3.4). 0 is 5; negative: none, and a 3xx is the call's end.
+	MaxRedirects int
 	// Replaces asks the callee to let this call take the place of one that he
 	// has (RFC 3891), as the side sees it whose place it is. Nil: none. A
 	// callee that cannot do it refuses with 420 (Bad Extension).
@@ -321,7 +328,8 @@ func (ua *UA) invitation(uri string, o *DialOptions) (*invitation, error) {
 	if name == "" {
 		name = ua.acct.name
 	}
-	inv := &invitation{to: to, from: ua.acct.aor, name: name, headers: headers, media: o.Media}
+	inv := &invitation{to: to, from: ua.acct.aor, name: name, headers: headers, media: o.Media,
+		targets: targets{left: redirections(o.MaxRedirects)}}
 	if o.Anonymous {
 		inv.headers = append(inv.headers, sipgo.NewHeader("Privacy", "id"),
 			sipgo.NewHeader("P-Preferred-Identity", sipwire.FormatNameAddr(name, &inv.from, nil)))

@@ -58,6 +58,11 @@ type Config struct {
 	// admitted; the rest gets 403 (Forbidden).
 	AnySource bool
 
+	// Refer decides about a REFER: somebody's wish that we call somebody else
+	// (RFC 3515). It must not block. Nil is DefaultRefer. Up to AcceptQueue
+	// requests wait for AcceptRefer; more are refused with 486 (Busy Here).
+	Refer func(r *ReferRequest) ReferDecision
+
 	// Replace decides about an INVITE that wants to take the place of a call's
 	// dialog (RFC 3891), or to join a call (RFC 3911): false refuses it with 403
 	// (Forbidden). A call that is replaced moves at once, and nobody is asked

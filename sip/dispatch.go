@@ -9,12 +9,12 @@ import (
 )
 
 // methods are those that a UA understands; all else gets 405.
-var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "INFO", "MESSAGE"}
+var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "INFO", "MESSAGE", "REFER"}
 
 // extensions are the option tags that a UA understands (RFC 3261 §19.2).
 // outbound and gruu concern how a request is routed to us, path the registrar: nothing
 // is asked of us that we do not do.
-var extensions = []string{"100rel", "outbound", "gruu", "path", "replaces", "join", "timer"}
+var extensions = []string{"100rel", "outbound", "gruu", "path", "replaces", "join", "timer", "norefersub"}
 
 // outside are the requests that need no dialog. What is missing here gets 481.
 var outside map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server)
@@ -35,6 +35,7 @@ func init() {
 	outside = map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server){
 		sipgo.OPTIONS: (*UA).options,
 		sipgo.INVITE:  (*UA).invited,
+		sipgo.REFER:   (*UA).referred,
 		sipgo.MESSAGE: func(ua *UA, now time.Time, s *transaction.Server) { ua.messaged(nil, now, s) },
 
 		sipgo.SUBSCRIBE: (*UA).badEvent,
@@ -43,6 +44,7 @@ func init() {
 	within = map[sipgo.RequestMethod]func(c *Call, now time.Time, s *transaction.Server){
 		sipgo.OPTIONS: func(c *Call, now time.Time, s *transaction.Server) { c.ua.options(now, s) },
 		sipgo.INFO:    (*Call).informed,
+		sipgo.REFER:   (*Call).referred,
 		sipgo.MESSAGE: func(c *Call, now time.Time, s *transaction.Server) { c.ua.messaged(c, now, s) },
 
 		sipgo.SUBSCRIBE: func(c *Call, now time.Time, s *transaction.Server) { c.ua.resubscribed(c, now, s) },
@@ -53,7 +55,7 @@ func init() {
 		sipgo.NOTIFY:    (*UA).notified,
 	}
 	events = map[string]eventPackage{
-		"refer": {}, // of REFERs (RFC 3515 §2.4.4)
+		"refer": {within: (*Call).told, refresh: (*UA).resubscribedRefer}, // of REFERs (RFC 3515 §2.4.4)
 		"talk":  {within: controlled(ControlTalk)},
 		"hold":  {within: controlled(ControlHold)},
 	}

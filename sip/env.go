@@ -32,6 +32,9 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 	o.OnResponse = func(now time.Time, r *sipgo.Response) {
 		e.c.learnSession(r, sipwire.ToTag(r))
 		(*dialogSet)(e).learnIdentity(r)
+		if r.IsRedirection() && req.Method == sipgo.INVITE {
+			e.refusal = r
+		}
 		h.Response(now, o.Flow, r)
 	}
 	o.OnFailed = h.Failed
@@ -102,7 +105,14 @@ func (c *Call) tell(now time.Time, ev call.Event) {
 	}
 	c.mu.Unlock()
 	if ev.Kind == call.StateChanged && ev.State == call.Ended {
-		c.ended(now, c.endOf(c.m, answering))
+		end := c.endOf(c.m, answering)
+		if c.transferred {
+			end.Cause = CauseTransferred
+		}
+		c.ended(now, end)
+		if t := c.transfer; t != nil {
+			t.callEnded(now, end)
+		}
 		return
 	}
 	c.log.add(pub)

@@ -34,10 +34,11 @@ const breakAfter = 500 * time.Millisecond
 // dialogSet is one Call-ID and local tag of a call, with the dialogs that
 // answers to its INVITE make. In the loop.
 type dialogSet struct {
-	c     *Call
-	m     *call.Call
-	media *mediaView
-	inv   *invitation // ours; nil: theirs
+	c       *Call
+	m       *call.Call
+	media   *mediaView
+	inv     *invitation     // ours; nil: theirs
+	refusal *sipgo.Response // a 3xx to it
 
 	local, remote Party
 	identity      Identity
@@ -54,6 +55,7 @@ type invitation struct {
 	name    string // of From
 	headers []sipgo.Header
 	media   offeranswer.Options
+	targets targets
 }
 
 // move is a call on its way from one dialog set to another.
@@ -78,6 +80,7 @@ func (c *Call) outgoing(inv *invitation) *dialogSet {
 	set := &dialogSet{c: c, media: c.shared.view(), inv: inv}
 	set.m = call.New((*env)(set), ua.timers(), call.Start{
 		To: inv.to, From: inv.from, FromName: inv.name, Routes: ua.preloaded(), Headers: inv.headers,
+		As: inv.targets.to,
 	})
 	set.local = Party{URI: ua.acct.aor.String(), Name: inv.name}
 	set.remote = Party{URI: inv.to.String()}
@@ -125,6 +128,12 @@ func (c *Call) moveTo(mv *move) bool {
 // event takes what happened in one of the call's dialog sets.
 func (c *Call) event(now time.Time, set *dialogSet, ev call.Event) {
 	ended := ev.Kind == call.StateChanged && ev.State == call.Ended
+	if ended {
+		if next := c.recurse(now, set); next != nil {
+			next.begin(now)
+			return
+		}
+	}
 	mv := c.move
 	if mv != nil && mv.set == set {
 		switch {

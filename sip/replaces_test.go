@@ -96,7 +96,7 @@ func TestReplacesConfirmed_RFC3891_3(t *testing.T) {
 			t.Error(err)
 		}
 		s.quiet(time.Minute)
-		if n := len(s.ua.calls); n != 0 {
+		if n := s.kept(); n != 0 {
 			t.Errorf("%d dialog sets are left", n)
 		}
 	})

@@ -110,6 +110,15 @@ func (s *stage) response(status int) *sipgo.Response {
 	return r.res
 }
 
+// kept is how many dialog sets the user agent still knows.
+func (s *stage) kept() (n int) {
+	s.t.Helper()
+	if err := s.ua.ep.Run(s.t.Context(), func(time.Time) { n = len(s.ua.calls) }); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
 // quiet fails the test if anything comes within d.
 func (s *stage) quiet(d time.Duration) {
 	s.t.Helper()

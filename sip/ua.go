@@ -36,6 +36,7 @@ type UA struct {
 	listening []listener // complete when New returns
 
 	incoming chan *Call
+	refers   chan *ReferRequest
 	messages chan *Message
 	gone     chan struct{} // closed when a shutdown has nothing left to wait for
 
@@ -98,6 +99,7 @@ func New(cfg *Config) (*UA, error) {
 	ua := &UA{
 		cfg: c, acct: acct, log: c.Logger,
 		incoming: make(chan *Call, c.AcceptQueue),
+		refers:   make(chan *ReferRequest, c.AcceptQueue),
 		messages: make(chan *Message, c.MessageQueue),
 		gone:     make(chan struct{}),
 		calls:    make(map[callKey]*dialogSet),

@@ -1,6 +1,10 @@
 package call
 
-import "slices"
+import (
+	"slices"
+
+	sipgo "github.com/emiago/sipgo/sip"
+)
 
 // Dialog is a dialog of a call as others name it (RFC 3261 §12): what a
 // Replaces header points at (RFC 3891 §3).
@@ -52,4 +56,13 @@ func (l *leg) dialog() Dialog {
 		CallID: l.c.id, LocalTag: l.c.localTag, RemoteTag: l.remoteTag,
 		Confirmed: l.confirmed, Initiated: l.c.out,
 	}
+}
+
+// Target is where the peer of the call's dialog is reached: his Contact
+// (RFC 3261 §12.1). ok is false before there is a dialog.
+func (c *Call) Target() (uri sipgo.Uri, ok bool) {
+	if c.active == nil {
+		return sipgo.Uri{}, false
+	}
+	return *c.active.target.Clone(), true
 }

@@ -14,6 +14,7 @@ import (
 // Start says whom an outgoing call goes to and as whom.
 type Start struct {
 	To       sipgo.Uri
+	As       *sipgo.Uri // To header field, where it is not To; nil: it is
 	From     sipgo.Uri
 	FromName string
 	Routes   []string // preloaded route set (Service-Route, outbound proxy), each a name-addr
@@ -35,6 +36,10 @@ func New(env Env, t Timers, s Start) *Call {
 	target := *s.To.Clone()
 	target.Headers = nil
 	req := sipgo.NewRequest(sipgo.INVITE, target)
+	if s.As != nil {
+		target = *s.As.Clone()
+		target.Headers = nil
+	}
 	for _, r := range s.Routes {
 		req.AppendHeader(sipgo.NewHeader("Route", r))
 	}
