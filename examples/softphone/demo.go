@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// demoSlack is how much longer than the speech the demo may take.
-	demoSlack = 15 * time.Second
+	// demoSlack is how much longer than the speech the demo may take: the pull
+	// and the merge are some six seconds of it.
+	demoSlack = 25 * time.Second
 
 	// lastWords is how long the call goes on after the speech: what was said
 	// last has to get through the jitter buffer.
@@ -34,6 +35,9 @@ type demo struct {
 	alice *talker
 	bob   *talker
 	setup time.Duration // from INVITE to ACK
+
+	mobile, carol *talker // alice's other device, and who joins
+	act           act
 }
 
 // talker is one of the two.
@@ -83,6 +87,11 @@ func newDemo(c *console, set *settings) (*demo, error) {
 		return nil, err
 	}
 	d.alice, d.bob = d.talker("alice", 1, set.seconds), d.talker("bob", 0, set.seconds)
+	for _, t := range []**talker{&d.mobile, &d.carol} {
+		*t = &talker{phone: &phone{set: &settings{}, out: d.out, trace: d.trace}}
+	}
+	d.mobile.name, d.carol.name = "alice", "carol"
+	d.mobile.voice = func() media.Source { return pitch("alice") } // she speaks on
 	return d, nil
 }
 
@@ -101,6 +110,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	d.lab, err = siptest.Start(&siptest.Config{Users: []siptest.User{
 		{Name: "alice", Number: "1001", DisplayName: "Alice"},
 		{Name: "bob", Number: "1002", DisplayName: "Bob"},
+		{Name: "carol", Number: "1003", DisplayName: "Carol"},
 	}})
 	if err != nil {
 		return errors.Join(err, d.trace.close())
@@ -110,8 +120,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 
 	err = d.perform(ctx)
 	// Both are gone before the recordings are read and the ladder is drawn.
-	d.alice.close()
-	d.bob.close()
+	for _, t := range []*talker{d.alice, d.mobile, d.bob, d.carol} {
+		t.close()
+	}
 	err = errors.Join(err, d.trace.close())
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -149,7 +160,18 @@ func (d *demo) perform(ctx context.Context) error {
 		return err
 	}
 	d.alice.stats, d.bob.stats = d.alice.sess.Stats(), d.bob.sess.Stats()
-	d.alice.hangup(call)
+	mobile, err := d.pull(ctx, call)
+	if err != nil {
+		return err
+	}
+	conf, err := d.merge(ctx, mobile)
+	if err != nil {
+		return err
+	}
+	if err := conf.Close(ctx); err != nil {
+		return err
+	}
+	d.mobile.hangup(mobile)
 	return d.bob.sess.Wait(ctx) // until the BYE is there
 }
 

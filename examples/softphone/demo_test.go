@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hoorn-phone/hoorn/media/mediatest"
 )
@@ -17,7 +19,8 @@ func TestDemo(t *testing.T) {
 	if code != exitOK {
 		t.Fatalf("exit %d\n%s…%s", code, out, errs[max(0, len(errs)-500):]) // the rest are messages
 	}
-	for _, want := range []string{"alice to bob", "bob to alice", "AEAD_AES_128_GCM", "opus/48000/2", "0 (0.0 %)", "round trip", "setup time", "TLS 1.3", dir} {
+	for _, want := range []string{"alice to bob", "bob to alice", "AEAD_AES_128_GCM", "opus/48000/2", "0 (0.0 %)", "round trip", "setup time", "TLS 1.3", dir,
+		"alice's mobile sees her call with Bob", "call pull", "bob missed", "merge", "alice heard bob and carol", "bob heard alice and carol", "carol heard alice and bob"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in the output", want)
 		}
@@ -84,6 +87,54 @@ func TestDemoNotHeard(t *testing.T) {
 	}
 	if code := exitCode(errNotHeard); code != exitFailed {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// What bob missed is measured on his recording, and a merge in which somebody
+// is not heard, or hears himself, is none.
+func TestSecondAct(t *testing.T) {
+	const hz = 440
+	tone := func(d time.Duration, hz float64) []int16 {
+		return mediatest.Tone(hz, recordRate, int(d.Seconds()*recordRate), 5000)
+	}
+	for _, c := range []struct {
+		name   string
+		pcm    []int16
+		want   time.Duration
+		missed bool
+	}{
+		{"no gap", tone(2*time.Second, hz), 0, false},
+		{"a gap", slices.Concat(tone(time.Second, hz), make([]int16, recordRate/10), tone(time.Second, hz)), 100 * time.Millisecond, false},
+		{"another tone in between", slices.Concat(tone(time.Second, hz), tone(200*time.Millisecond, 700), tone(time.Second, hz)), 200 * time.Millisecond, false},
+		{"nothing after the pull", slices.Concat(tone(time.Second, hz), make([]int16, recordRate)), 0, true},
+		{"silence", make([]int16, 2*recordRate), 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := gap(c.pcm, hz)
+			if (err != nil) != c.missed || (got-c.want).Abs() > 25*time.Millisecond {
+				t.Errorf("%v, %v; want about %v", got, err, c.want)
+			}
+		})
+	}
+	dir := t.TempDir()
+	d := &demo{dir: dir}
+	a, b, carol := tone(2*time.Second, pitches["alice"]), tone(2*time.Second, pitches["bob"]), tone(2*time.Second, pitches["carol"])
+	writeWAV(t, filepath.Join(dir, "bob-pull.wav"), a)
+	writeWAV(t, filepath.Join(dir, "alice-merge.wav"), mediatest.Mix(b, carol))
+	writeWAV(t, filepath.Join(dir, "bob-merge.wav"), mediatest.Mix(a, carol))
+	for _, c := range []struct {
+		name  string
+		carol []int16
+		good  bool
+	}{
+		{"all is well", mediatest.Mix(a, b), true},
+		{"carol does not hear bob", a, false},
+		{"carol hears herself", mediatest.Mix(mediatest.Mix(a, b), carol), false},
+	} {
+		writeWAV(t, filepath.Join(dir, "carol-merge.wav"), c.carol)
+		if err := d.judge(); (err == nil) != c.good || err != nil && !errors.Is(err, errNotHeard) {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }
 

@@ -38,7 +38,8 @@ type phone struct {
 	eng   *media.Engine
 	ua    *sip.UA
 	reg   *sip.Registration
-	keys  <-chan string // what the user types, nil if nobody does
+	keys  <-chan string       // what the user types, nil if nobody does
+	voice func() media.Source // what every call says from its beginning; nil: nothing
 
 	mu       sync.Mutex
 	recorded int
@@ -184,8 +185,16 @@ func (p *phone) close() {
 // packet can come.
 func (p *phone) newMedia(ctx context.Context, env offeranswer.Env) (offeranswer.Media, error) {
 	m, err := p.eng.NewSession(ctx, env)
-	if err != nil || p.set.record == "" {
-		return m, err
+	if err != nil {
+		return nil, err
+	}
+	if p.voice != nil {
+		if err := m.(*media.Session).SetSource(p.voice()); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+	}
+	if p.set.record == "" {
+		return m, nil
 	}
 	path := p.recordPath()
 	sink, err := media.CreateWAV(path, recordRate)

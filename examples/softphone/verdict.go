@@ -53,12 +53,21 @@ func (d *demo) report() error {
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(there.verdict(), back.verdict()); err == nil {
+		if err := d.judge(); err != nil {
+			return err
+		}
+	}
 	d.out.line("")
 	d.out.table(d.rows(there, back))
+	d.out.line("")
+	d.out.table(d.act.rows())
 	d.out.line("\nin %s:", d.dir)
 	d.out.table([][]string{
 		{filepath.Base(d.alice.heard), "what alice heard"},
 		{filepath.Base(d.bob.heard), "what bob heard"},
+		{"bob-pull.wav", "what bob heard while alice moved to her mobile"},
+		{"alice-merge.wav, bob-merge.wav, carol-merge.wav", "what each of the three heard"},
 		{filepath.Base(d.ladder()), "every SIP message, as a ladder: open it in a browser"},
 	})
 	d.out.line("%s has SIP and media for Wireshark and sngrep", d.pcap)
