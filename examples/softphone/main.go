@@ -50,6 +50,10 @@ type console struct {
 	// rewrite a line; width is its width in columns, 0 if unknown.
 	keys, live bool
 	width      func() int
+	// size and raw are for drawing on all of a terminal: its columns and
+	// lines, and keys that come one by one until restore is called.
+	size func() (width, height int)
+	raw  func() (restore func(), err error)
 	// password asks for one without showing it; nil where nobody can be asked.
 	password func(ctx context.Context, prompt string) (string, error)
 }
@@ -66,6 +70,7 @@ func commands() []command {
 		{"demo", "", "two phones and an exchange in this process, one secure call", runDemo},
 		{"register", "", "register the account and stay registered", runRegister},
 		{"call", "URI", "call somebody: a SIP or tel URI, a user or a number", runCall},
+		{"phone", "", "a telephone on the whole terminal: several calls, hold, transfer, merge, pull", runPanel},
 		{"listen", "", "register and take calls", runListen},
 		{"help", "[COMMAND]", "this text, or the flags of a command", runHelp},
 	}
@@ -107,10 +112,15 @@ func newConsole() *console {
 	c := &console{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	c.keys = term.IsTerminal(int(os.Stdin.Fd()))
 	c.live = term.IsTerminal(int(os.Stdout.Fd()))
+	c.size = func() (width, height int) {
+		width, height, _ = term.GetSize(int(os.Stdout.Fd()))
+		return width, height
+	}
 	c.width = func() int {
-		w, _, _ := term.GetSize(int(os.Stdout.Fd()))
+		w, _ := c.size()
 		return w
 	}
+	c.raw = rawTerminal
 	if c.keys {
 		c.password = promptPassword
 	}

@@ -45,12 +45,13 @@ const (
 	patience = 20 * time.Second
 )
 
-// newLab starts a lab with two users. Its CA is in the file it returns.
+// newLab starts a lab with three users. Its CA is in the file it returns.
 func newLab(t *testing.T) (lab *siptest.Server, ca string) {
 	t.Helper()
 	lab, err := siptest.Start(&siptest.Config{Users: []siptest.User{
 		{Name: "alice", DisplayName: "Alice", Password: password},
 		{Name: "bob", DisplayName: "Bob", Password: password},
+		{Name: "carol", DisplayName: "Carol", Password: password},
 	}})
 	if err != nil {
 		t.Fatal(err)

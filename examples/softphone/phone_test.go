@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hoorn-phone/hoorn/sip"
-	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
 
 func TestRegister(t *testing.T) {
@@ -156,9 +155,6 @@ func TestCallRefused(t *testing.T) {
 func TestTwoPhones(t *testing.T) {
 	t.Parallel()
 	lab, ca := newLab(t)
-	if err := lab.AddUser(siptest.User{Name: "carol", Password: password}); err != nil {
-		t.Fatal(err)
-	}
 	bob := begin(t, append([]string{"listen"}, flags(lab, ca, "bob")...)...)
 	bob.out.await(t, "registered sip:bob@pbx.example")
 
@@ -199,7 +195,7 @@ func TestTwoPhones(t *testing.T) {
 		t.Errorf("an unknown user calls: exit %d\n%s", code, errs)
 	}
 	carol := begin(t, append([]string{"call", "bob"}, flags(lab, ca, "carol")...)...)
-	bob.out.await(t, "carol@pbx.example calls\n")
+	bob.out.await(t, "carol@pbx.example> calls\n")
 	bob.typ(t, "d")
 	if code := carol.wait(t); code != exitRefused || !strings.Contains(carol.err.String(), "They declined") {
 		t.Errorf("carol: exit %d\n%s%s", code, carol.out, carol.err)

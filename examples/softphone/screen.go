@@ -28,6 +28,17 @@ func newScreen(c *console) *screen {
 	return &screen{w: c.out, live: c.live, width: c.width, printed: time.Now()}
 }
 
+// redirect makes the screen write elsewhere, and returns where it wrote so
+// far. What is not the terminal is not rewritten.
+func (s *screen) redirect(w io.Writer) (former io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.erase()
+	former, s.w = s.w, w
+	s.live, s.current = false, ""
+	return former
+}
+
 // line prints a line.
 func (s *screen) line(format string, args ...any) {
 	s.mu.Lock()

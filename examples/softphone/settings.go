@@ -43,6 +43,7 @@ type settings struct {
 	dtmf       string // call
 	autoAnswer bool   // listen
 	calls      int    // listen
+	pullCode   string // phone
 	seconds    int    // demo
 	dir        string // demo
 }
@@ -90,6 +91,10 @@ func (s *settings) listenFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.calls, "calls", 0, "leave after `N` calls")
 }
 
+func (s *settings) panelFlags(fs *flag.FlagSet) {
+	fs.StringVar(&s.pullCode, "pull-code", "", "the access `CODE` that pulls a call; by default *11")
+}
+
 func (s *settings) demoFlags(fs *flag.FlagSet) {
 	fs.IntVar(&s.seconds, "seconds", 10, "how many `SECONDS` of speech each of the two hears, 3 to 600")
 	fs.StringVar(&s.dir, "dir", "", "put recordings, ladder and capture into this `FOLDER`; by default a new temporary one")
@@ -107,6 +112,7 @@ func allFlags() *flag.FlagSet {
 	s.limitFlag(fs, "")
 	s.callFlags(fs)
 	s.listenFlags(fs)
+	s.panelFlags(fs)
 	return fs
 }
 

@@ -57,22 +57,24 @@ func loadSound(path string) (*sound, error) {
 	return &sound{path: path, rate: rate, pcm: pcm}, nil
 }
 
+// source begins the sound.
+func (s *sound) source() (media.Source, error) {
+	if s.pcm != nil {
+		return media.NewPCMSource(s.rate, s.pcm, true), nil
+	}
+	return media.OpenWAV(s.path)
+}
+
 // say sends the sound, until there is no more to say or the call has ended.
 func (p *phone) say(ctx context.Context, sess *media.Session) {
 	s := p.sound
 	if s == nil {
 		return
 	}
-	var src media.Source
-	if s.pcm != nil {
-		src = media.NewPCMSource(s.rate, s.pcm, true)
-	} else {
-		file, err := media.OpenWAV(s.path)
-		if err != nil {
-			p.out.line("playing: %v", err)
-			return
-		}
-		src = file
+	src, err := s.source()
+	if err != nil {
+		p.out.line("playing: %v", err)
+		return
 	}
 	switch err := sess.Play(ctx, src); {
 	case err == nil:
