@@ -75,6 +75,7 @@ func TestRegisterTwice(t *testing.T) {
 		one, two := registering(ctx, ua), registering(t.Context(), ua)
 		c := s.accept()
 		req := c.request("REGISTER")
+		synctest.Wait() // both wait for it
 		cancel()
 		if got := <-one; !errors.Is(got.err, context.Canceled) {
 			t.Errorf("the first: %v", got.err)
