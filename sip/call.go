@@ -137,6 +137,8 @@ type Event struct {
 	Err error
 	// Held says who is on hold now, of HoldChanged.
 	Held Hold
+	// Forks are those who are called now, of ForksChanged.
+	Forks []Fork
 }
 
 // EventKind is the kind of an Event.
@@ -150,6 +152,7 @@ const (
 	MediaStarted           // the peer's first packet came
 	MediaTimeout           // the peer's packets stay out
 	HoldChanged            // one side was put on hold, or taken back
+	ForksChanged           // those who are called are others, or say otherwise
 )
 
 // Those that are not of one dialog.
@@ -175,6 +178,8 @@ func (k EventKind) String() string {
 		return "digit received"
 	case HoldChanged:
 		return "hold changed"
+	case ForksChanged:
+		return "forks changed"
 	case PartyChanged:
 		return "party changed"
 	}
@@ -210,6 +215,7 @@ type Call struct {
 	media   offeranswer.Media
 	streams []offeranswer.Stream
 	held    Hold
+	forks   []Fork
 	session session
 	// identity is that of the dialog set in local and remote.
 	identity Identity

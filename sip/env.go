@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -102,6 +103,12 @@ func (c *Call) tell(now time.Time, ev call.Event) {
 	case call.HoldChanged:
 		c.held = Hold(ev.Held)
 		pub.Held = c.held
+	case call.ForksChanged:
+		c.forks = c.forksOf(ev.Forks)
+		pub.Forks = slices.Clone(c.forks)
+	}
+	if c.state == CallEstablished || c.state == CallEnded {
+		c.forks = nil
 	}
 	c.mu.Unlock()
 	if ev.Kind == call.StateChanged && ev.State == call.Ended {

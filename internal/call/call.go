@@ -113,6 +113,7 @@ type Call struct {
 
 	legs   []*leg
 	active *leg // the dialog that became the call
+	heard  *leg // the early dialog whose media are heard
 
 	invite    *sipgo.Request // the initial INVITE, sent or received
 	client    Outgoing       // outgoing: the INVITE under way

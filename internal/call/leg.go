@@ -33,6 +33,8 @@ type leg struct {
 	settled   bool   // ... and a description in the 2xx has no meaning any more
 	updates   bool   // the peer allows UPDATE
 
+	status    int    // of the latest provisional response
+	asserted  string // P-Asserted-Identity of a provisional response
 	confirmed bool
 	over      bool // ended by our BYE
 	first     *ack // of the 2xx of the initial INVITE
@@ -220,6 +222,7 @@ func (l *leg) setAnswer(now time.Time, sdp []byte, provisional bool, done func(n
 			l.streams, l.held, l.remoteSDP = streams, l.holds, string(sdp)
 			l.answered, l.firm = true, l.firm || !provisional
 			c.changed(now, l)
+			l.audible(now)
 		}
 		done(now, err)
 	})
@@ -257,6 +260,7 @@ func (l *leg) drop(now time.Time) {
 			}
 		}, nil)
 	}
+	l.silenced(now)
 }
 
 // setSDP gives a message a session description.

@@ -54,6 +54,8 @@ type Event struct {
 	Err error
 	// Held, of HoldChanged.
 	Held Hold
+	// Forks, of ForksChanged.
+	Forks []Fork
 }
 
 // EventKind tells events apart.
@@ -67,6 +69,7 @@ const (
 	MediaStarted                      // the peer's first packet was accepted
 	MediaTimeout                      // the peer has been silent for too long: Err
 	HoldChanged                       // somebody was put on hold or taken back: Held
+	ForksChanged                      // the early dialogs are others, or say otherwise: Forks
 )
 
 // Side is who ended a call.

@@ -184,8 +184,14 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 			return
 		}
 	}
+	if l != nil {
+		l.says(r)
+	}
 	c.setState(now, Ringing)
 	c.env.Event(now, c, Event{Kind: Progress, Status: r.StatusCode, Reason: r.Reason})
+	if l != nil {
+		c.forked(now)
+	}
 	if rseq != 0 {
 		l.acknowledgeReliably(now, r, rseq)
 		c.next(now) // an early offer may go now

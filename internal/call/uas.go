@@ -210,9 +210,10 @@ func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Opt
 		}
 	}, func(now time.Time) {
 		if err == nil {
-			l.streams, l.held, l.remoteSDP, l.firm = streams, hold, string(offer), true
+			l.streams, l.held, l.remoteSDP, l.firm, l.answered = streams, hold, string(offer), true, true
 			c.holding.remember(o.Direction)
 			c.changed(now, l)
+			l.audible(now)
 		}
 		ready(now, sdp, err)
 	})
