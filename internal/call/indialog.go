@@ -90,10 +90,16 @@ func (c *Call) sequence(now time.Time, s *transaction.Server) (*leg, bool) {
 		return nil, false
 	}
 	if l.haveRemoteCSeq && cseq.SeqNo < l.remoteCSeq {
-		c.respond(now, s, c.response(s, sipgo.StatusInternalServerError, "CSeq out of order"))
-		return nil, false
+		// Where several PRACKs are under way, one may overtake the other. The
+		// RAck says what each is about; one refused would not be sent again
+		// (RFC 3262 §4), and the call end for want of it.
+		if req.Method != sipgo.PRACK || c.reliable.acknowledged(sipwire.Header(req, "RAck"), c.invite.CSeq()) < 0 {
+			c.respond(now, s, c.response(s, sipgo.StatusInternalServerError, "CSeq out of order"))
+			return nil, false
+		}
+	} else {
+		l.remoteCSeq, l.haveRemoteCSeq = cseq.SeqNo, true
 	}
-	l.remoteCSeq, l.haveRemoteCSeq = cseq.SeqNo, true
 	// The dialog lives where the peer's latest request came from (a flow
 	// that was replaced, RFC 5626 §5.3).
 	l.flow = s.Flow()

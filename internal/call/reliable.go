@@ -3,6 +3,7 @@ package call
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,17 +126,28 @@ func (prackHandler) Response(time.Time, transaction.Flow, *sipgo.Response) {}
 func (prackHandler) Failed(time.Time, error)                               {}
 func (h prackHandler) NextCSeq() uint32                                    { h.l.localCSeq++; return h.l.localCSeq }
 
-// reliable are the provisional responses of ours that a PRACK has to answer.
-// One is out; the others wait for their turn, since a second must not be sent
-// before the first is acknowledged (RFC 3262 §3).
+// reliable are the provisional responses of ours that a PRACK has to answer. A
+// second must not be sent before the first is acknowledged; after that several
+// may be out (RFC 3262 §3). Those out and those that wait for the first are
+// maxPending together; what comes on top is dropped, as a provisional response
+// is no promise.
 type reliable struct {
+	rseq   uint32 // of the latest
+	sent   bool   // the first is out, or was
+	open   bool   // the first is acknowledged: the others go out at once
+	out    []*provisional
+	queue  []*sipgo.Response // wait until open
+	making bool              // our offer for the first one
+	then   []func(now time.Time)
+}
+
+// provisional is a reliable response that is out, with its timer.
+type provisional struct {
+	res      *sipgo.Response
 	rseq     uint32
-	queue    []*sipgo.Response
 	interval time.Duration
 	deadline time.Time
 	timer    timerq.Timer
-	making   bool // our offer for the first one
-	then     []func(now time.Time)
 }
 
 // reliably tells whether a provisional response is to be sent reliably.
@@ -149,7 +161,6 @@ func (c *Call) sayReliably(now time.Time, r *sipgo.Response) {
 	p := c.reliable
 	if p == nil {
 		p = &reliable{rseq: uint32(c.env.Float() * (1 << 30))}
-		p.timer.F = c.repeatReliably
 		c.reliable = p
 	}
 	if p.making {
@@ -176,70 +187,109 @@ func (c *Call) sayReliably(now time.Time, r *sipgo.Response) {
 
 func (c *Call) enqueueReliably(now time.Time, r *sipgo.Response) {
 	p := c.reliable
-	if c.server == nil || len(p.queue) >= maxPending {
-		return // the peer does not keep up, and a provisional is no promise
-	}
-	p.queue = append(p.queue, r)
-	if len(p.queue) == 1 {
-		c.sendReliably(now)
+	switch {
+	case c.server == nil || len(p.out)+len(p.queue) >= maxPending:
+	case p.sent && !p.open:
+		p.queue = append(p.queue, r)
+	default:
+		c.sendReliably(now, r)
 	}
 }
 
-func (c *Call) sendReliably(now time.Time) {
+func (c *Call) sendReliably(now time.Time, r *sipgo.Response) {
 	p := c.reliable
 	p.rseq++
-	r := p.queue[0]
+	p.sent = true
 	r.AppendHeader(sipgo.NewHeader("Require", option100rel))
 	r.AppendHeader(sipgo.NewHeader("RSeq", strconv.FormatUint(uint64(p.rseq), 10)))
-	p.interval, p.deadline = c.timers.T1, now.Add(64*c.timers.T1)
+	o := &provisional{res: r, rseq: p.rseq, interval: c.timers.T1, deadline: now.Add(64 * c.timers.T1)}
+	o.timer.F = func(now time.Time) { c.repeatReliably(now, o) }
+	p.out = append(p.out, o)
 	c.say(now, r)
-	c.env.Timers().Set(&p.timer, now.Add(p.interval))
+	c.env.Timers().Set(&o.timer, now.Add(o.interval))
 }
 
 // repeatReliably: "starts at T1 seconds and doubles for each retransmission",
 // and "if a reliable provisional response is retransmitted for 64*T1 seconds
 // without reception of a corresponding PRACK, the UAS SHOULD reject the
-// original request with a 5xx response" (RFC 3262 §3).
-func (c *Call) repeatReliably(now time.Time) {
-	p := c.reliable
-	if c.server == nil || len(p.queue) == 0 {
+// original request with a 5xx response" (RFC 3262 §3). Each response has its
+// own clock.
+func (c *Call) repeatReliably(now time.Time, o *provisional) {
+	if c.server == nil {
 		return
 	}
-	if !now.Before(p.deadline) {
+	if !now.Before(o.deadline) {
 		c.refuse(now, sipgo.StatusGatewayTimeout, "", End{By: Network, Err: ErrNoPrack})
 		return
 	}
-	c.server.Respond(now, p.queue[0])
-	p.interval *= 2
-	at := now.Add(p.interval)
-	if at.After(p.deadline) {
-		at = p.deadline
+	c.server.Respond(now, o.res)
+	o.interval *= 2
+	at := now.Add(o.interval)
+	if at.After(o.deadline) {
+		at = o.deadline
 	}
-	c.env.Timers().Set(&p.timer, at)
+	c.env.Timers().Set(&o.timer, at)
 }
 
 func (p *reliable) stop(c *Call) {
-	if p != nil {
-		c.env.Timers().Stop(&p.timer)
+	if p == nil {
+		return
+	}
+	for _, o := range p.out {
+		c.env.Timers().Stop(&o.timer)
 	}
 }
 
 // waiting tells whether any response of ours waits for its PRACK.
-func (p *reliable) waiting() bool { return p != nil && (p.making || len(p.queue) > 0) }
+func (p *reliable) waiting() bool { return p != nil && (p.making || len(p.out)+len(p.queue) > 0) }
 
 // promised tells whether a description of ours waits for its PRACK: "the UAS
-// MUST NOT send a 2xx before" (RFC 3262 §3).
+// MUST NOT send a 2xx before" (RFC 3262 §3). One that was not sent yet is no
+// promise: it goes with the 2xx.
 func (p *reliable) promised() bool {
-	return p != nil && len(p.queue) > 0 && len(p.queue[0].Body()) > 0
+	return p != nil && slices.ContainsFunc(p.out, func(o *provisional) bool { return len(o.res.Body()) > 0 })
+}
+
+// acknowledged finds which response of ours a RAck means: its RSeq, and CSeq
+// and method of the INVITE (RFC 3262 §7.2). Any that is out will do: PRACKs
+// may overtake each other. -1: none.
+func (p *reliable) acknowledged(rack string, invite *sipgo.CSeqHeader) int {
+	f := strings.Fields(rack)
+	if p == nil || invite == nil || len(f) != 3 || f[2] != string(sipgo.INVITE) ||
+		f[1] != strconv.FormatUint(uint64(invite.SeqNo), 10) {
+		return -1
+	}
+	return slices.IndexFunc(p.out, func(o *provisional) bool { return f[0] == strconv.FormatUint(uint64(o.rseq), 10) })
+}
+
+// goOn sends what has waited for the first PRACK, or the 2xx that has waited
+// for one.
+func (c *Call) goOn(now time.Time) {
+	p := c.reliable
+	if c.server == nil {
+		return
+	}
+	p.open = true
+	if !p.promised() && len(p.then) > 0 {
+		then := p.then
+		p.then, p.queue = nil, nil // the 2xx says more
+		for _, fn := range then {
+			fn(now)
+		}
+	}
+	queue := p.queue
+	p.queue = nil
+	for _, r := range queue {
+		c.sendReliably(now, r)
+	}
+	c.next(now)
 }
 
 // pracked takes a PRACK. One for nothing gets 481 (RFC 3262 §3).
 func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 	p, req := c.reliable, s.Request()
-	f := strings.Fields(sipwire.Header(req, "RAck"))
-	cseq := c.invite.CSeq()
-	if p == nil || len(p.queue) == 0 || l != c.active || len(f) != 3 || cseq == nil ||
-		f[0] != strconv.FormatUint(uint64(p.rseq), 10) || f[1] != strconv.FormatUint(uint64(cseq.SeqNo), 10) || f[2] != "INVITE" {
+	i := p.acknowledged(sipwire.Header(req, "RAck"), c.invite.CSeq())
+	if i < 0 || l != c.active {
 		c.respond(now, s, c.response(s, sipgo.StatusCallTransactionDoesNotExists, ""))
 		return
 	}
@@ -248,26 +298,10 @@ func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 		c.respond(now, s, c.response(s, StatusOf(err), ""))
 		return
 	}
-	p.stop(c)
-	promised := len(p.queue[0].Body()) > 0
-	p.queue = p.queue[1:]
+	c.env.Timers().Stop(&p.out[i].timer)
+	promised := len(p.out[i].res.Body()) > 0
+	p.out = slices.Delete(p.out, i, i+1)
 	offering := promised && c.offer == nil && !l.exchanged
-	goOn := func(now time.Time) {
-		if c.server == nil {
-			return
-		}
-		if len(p.queue) > 0 {
-			c.sendReliably(now)
-		}
-		if !p.promised() {
-			then := p.then
-			p.then = nil
-			for _, fn := range then {
-				fn(now)
-			}
-		}
-		c.next(now)
-	}
 	switch {
 	case offering:
 		// The answer to our offer.
@@ -282,12 +316,12 @@ func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 				return
 			}
 			l.exchanged = true
-			goOn(now)
+			c.goOn(now)
 		})
 	case sdp != nil && !promised && !l.exchanged:
 		// The caller's first offer has no answer yet (RFC 3262 §5).
 		c.respond(now, s, c.response(s, sipgo.StatusNotAcceptableHere, ""))
-		goOn(now)
+		c.goOn(now)
 	case sdp != nil:
 		// A new offer, where our answer was in the response (RFC 3262 §5).
 		l.exchanged = true
@@ -299,11 +333,11 @@ func (c *Call) pracked(now time.Time, l *leg, s *transaction.Server) {
 				setSDP(r, answer)
 			}
 			c.respond(now, s, r)
-			goOn(now)
+			c.goOn(now)
 		})
 	default:
 		l.exchanged = l.exchanged || promised
 		c.respond(now, s, c.response(s, sipgo.StatusOK, ""))
-		goOn(now)
+		c.goOn(now)
 	}
 }

@@ -62,8 +62,8 @@ func TestReliableRinging(t *testing.T) {
 }
 
 // RFC 3262 §3: "The UAS MUST NOT send a second reliable provisional response
-// until the first is acknowledged", and then may.
-func TestReliableOneAtATime(t *testing.T) {
+// until the first is acknowledged"; those that waited then go at once.
+func TestReliableFirstAlone(t *testing.T) {
 	w, alice, bob := newWorld(t, true)
 	first := true
 	w.lose = func(p *party, m sipgo.Message) bool {
@@ -78,8 +78,8 @@ func TestReliableOneAtATime(t *testing.T) {
 	b.Ring(w.now, 182, "Queued")
 	b.Ring(w.now, 183, "")
 	w.run(time.Second)
-	w.check("alice INVITE", "bob 180 INVITE", "bob 180 INVITE", "alice PRACK", "bob 200 PRACK", "bob 182 INVITE", "alice PRACK", "bob 200 PRACK",
-		"bob 183 INVITE", "alice PRACK", "bob 200 PRACK")
+	w.check("alice INVITE", "bob 180 INVITE", "bob 180 INVITE", "alice PRACK", "bob 200 PRACK",
+		"bob 182 INVITE", "bob 183 INVITE", "alice PRACK", "alice PRACK", "bob 200 PRACK", "bob 200 PRACK")
 	a.Hangup(w.now)
 	w.over(alice, bob)
 }
@@ -390,17 +390,28 @@ func TestOfferInReliableFails(t *testing.T) {
 	})
 }
 
-// What waits to be acknowledged is bounded.
+// What waits to be acknowledged is bounded, before the first PRACK and after it.
 func TestReliableBounded(t *testing.T) {
 	w, alice, bob := newWorld(t, true)
+	w.lose = func(_ *party, m sipgo.Message) bool { return describeMessage(m) == "183 INVITE" }
 	a, b := calling100rel(t, w, alice, bob, "Require")
+	waiting := func() int { return len(b.reliable.queue) + len(b.reliable.out) }
 	for range 10 * maxPending {
 		b.Ring(w.now, 180, "")
 	}
-	if n := len(b.reliable.queue); n > maxPending {
-		t.Errorf("%d wait", n)
+	if n := waiting(); n != maxPending || len(b.reliable.out) != 1 {
+		t.Errorf("%d wait, %d are out", n, len(b.reliable.out))
 	}
 	w.run(time.Second)
+	if n := waiting(); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+	for range 10 * maxPending {
+		b.Ring(w.now, 183, "")
+	}
+	if n := len(b.reliable.out); n != maxPending {
+		t.Errorf("%d are out", n)
+	}
 	a.Hangup(w.now)
 	w.over(alice, bob)
 }
