@@ -191,6 +191,11 @@ func (c *Call) arrived(now time.Time) {
 	c.ua.ep.Go(func(context.Context) { _ = set.media.choose(tag) }, func(time.Time) {}, nil)
 	c.party(now, set)
 	c.tell(now, call.Event{Kind: call.MediaChanged, Streams: set.m.Streams()})
+	// Who was on hold in the former dialog is not on hold in this one for that:
+	// mostly the peer who sent us on had held the call.
+	if held := set.m.Held(); Hold(held) != c.held {
+		c.tell(now, call.Event{Kind: call.HoldChanged, Held: held})
+	}
 	if c.state != CallEstablished {
 		c.tell(now, call.Event{Kind: call.StateChanged, State: call.Established})
 	}

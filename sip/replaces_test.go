@@ -1,8 +1,11 @@
 package sip
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -463,5 +466,64 @@ func TestMovedMedia(t *testing.T) {
 		if !m.closed || m.overlapped {
 			t.Errorf("closed %v, two operations at once: %v", m.closed, m.overlapped)
 		}
+	})
+}
+
+// plainMedia have one stream of sound, whose directions are what the peer's last
+// offer says.
+type plainMedia struct{ noMedia }
+
+func (*plainMedia) Leg(string) (offeranswer.Leg, error) {
+	return &plainLeg{noLeg: noLeg{local: netip.MustParseAddr("10.0.0.1")}}, nil
+}
+
+type plainLeg struct {
+	noLeg
+	held bool
+}
+
+func (l *plainLeg) Answer(ctx context.Context, offer []byte, o offeranswer.Options) ([]byte, error) {
+	l.held = bytes.Contains(offer, []byte("a=sendonly"))
+	return l.noLeg.Answer(ctx, offer, o)
+}
+
+func (l *plainLeg) Streams() []offeranswer.Stream {
+	s := offeranswer.Stream{Kind: offeranswer.Audio, Local: offeranswer.SendRecv, Remote: offeranswer.SendRecv}
+	if l.held {
+		s.Local, s.Remote = offeranswer.RecvOnly, offeranswer.SendOnly
+	}
+	return []offeranswer.Stream{s}
+}
+
+// A call that its peer holds is not on hold any more with him who takes his
+// place: hold belongs to the streams of a dialog (RFC 3264 §8.4).
+func TestMovedWhileHeld(t *testing.T) {
+	cfg := func(c *Config) {
+		c.NewMedia = func(context.Context, offeranswer.Env) (offeranswer.Media, error) { return new(plainMedia), nil }
+	}
+	onStage(t, "held", cfg, func(t *testing.T, s *stage) {
+		bob, carol := s.actor("bob"), s.actor("carol")
+		c := bob.calls()
+		bob.say("INVITE", "Content-Type: application/sdp", "", sdpBody+"a=sendonly\r\n")
+		bob.taken()
+		pass(time.Millisecond)
+		if c.Held() != (Hold{Remote: true}) {
+			t.Errorf("held %+v", c.Held())
+		}
+		carol.invite("Replaces: " + bob.replaces())
+		carol.taken()
+		pass(time.Millisecond)
+		var told []Hold
+		for _, e := range c.log.events {
+			if e.Kind == HoldChanged {
+				told = append(told, e.Held)
+			}
+		}
+		if want := []Hold{{Remote: true}, {}}; c.Held() != (Hold{}) || !slices.Equal(told, want) {
+			t.Errorf("with carol held %+v, told of %+v; want %+v", c.Held(), told, want)
+		}
+		bob.bye()
+		carol.say("BYE")
+		s.response(200)
 	})
 }

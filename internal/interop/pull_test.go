@@ -8,6 +8,8 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/peertest"
 	"github.com/hoorn-phone/hoorn/media"
 	"github.com/hoorn-phone/hoorn/sip"
+	"github.com/hoorn-phone/hoorn/sip/callpull"
+	"github.com/hoorn-phone/hoorn/sip/dialoginfo"
 )
 
 // Two devices of ours play the same noise by the same clock, so that a
@@ -43,16 +45,22 @@ func (s *ticking) ReadFrame(pcm []int16) (int, error) {
 	return len(pcm), nil
 }
 
-// Our second device takes the place of the first in a call with Linphone, by
-// Replaces (RFC 3891 §5). What Linphone misses is measured in its recording.
+// Our second device sees the call of the first with Linphone in Kamailio's
+// dialog events, and takes its place by Replaces (RFC 3891 §5). What Linphone
+// misses is measured in its recording.
 func TestPullFromLinphone(t *testing.T) {
 	t.Parallel()
 	listening(t, 2)
-	k := peertest.StartKamailio(t, peertest.KamailioConfig{})
+	k := peertest.StartKamailio(t, peertest.KamailioConfig{DialogEvents: true})
 	desk, mobile := newPhone(t, k, "alice", nil), newPhone(t, k, "alice", nil)
 	clock := newClock()
 	desk.speak, mobile.speak = clock.source, clock.source
 	bob := peertest.StartLinphone(t, narrowband(t, k, "bob", bobsVoice, true))
+	w, err := callpull.Watch(deadline(t, patience), mobile.UA, &callpull.Config{Method: callpull.Replaces})
+	if err != nil {
+		t.Fatalf("watch: %v", err)
+	}
+	defer w.Close(deadline(t, patience))
 	first, err := desk.Dial(deadline(t, patience), bob.AOR, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -60,9 +68,13 @@ func TestPullFromLinphone(t *testing.T) {
 	bob.WaitConnected(0)
 	desk.hears(t, first, "the desk phone", bobsVoice)
 
-	mark := bob.Log.Mark()
-	dialog := first.Dialog()
-	second, err := mobile.Dial(deadline(t, patience), bob.AOR, &sip.DialOptions{Replaces: &dialog})
+	call := listed(t, w, first.Dialog().CallID)
+	if call.Remote.URI != bob.AOR || call.Direction != sip.Outgoing {
+		t.Errorf("listed is %+v", call)
+	}
+	// This Kamailio tells no tags of a dialog that is confirmed.
+	call.Dialog = first.Dialog()
+	second, err := w.Pull(deadline(t, patience), call, nil)
 	if err != nil {
 		t.Fatalf("pull: %v", err)
 	}
@@ -76,9 +88,24 @@ func TestPullFromLinphone(t *testing.T) {
 		t.Error(err)
 	}
 	ended(t, second)
-	bob.WaitEnded(mark)
+	bob.WaitEnded(0)
 	bob.Stop()
 	checkGap(t, bob.Heard(), clock)
+}
+
+// listed waits until a call is in the list of those to pull, and established.
+func listed(t *testing.T, w *callpull.Watcher, callID string) callpull.Call {
+	t.Helper()
+	var last []callpull.Call
+	for last = range w.Changes(deadline(t, patience)) {
+		for _, c := range last {
+			if c.Dialog.CallID == callID && c.State == dialoginfo.Confirmed {
+				return c
+			}
+		}
+	}
+	t.Fatalf("the call is not listed: %+v", last)
+	return callpull.Call{}
 }
 
 // longestGap is what the far end may miss at once. On an idle machine it is

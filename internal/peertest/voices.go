@@ -1,6 +1,8 @@
 package peertest
 
 import (
+	"bytes"
+	"encoding/binary"
 	"math"
 	"os"
 	"slices"
@@ -110,12 +112,17 @@ func ReadFiles(t testing.TB, files ...string) (pcm []int16, rate int) {
 		t.Fatal("peertest: nothing was recorded")
 	}
 	for _, file := range files {
-		f, err := os.Open(file)
+		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatalf("peertest: %v", err)
 		}
-		part, r, err := wav.ReadAll(f, math.MaxInt32)
-		f.Close()
+		// The header may know of less than there is: where Linphone goes from
+		// one call to the next, the first one's end writes it last.
+		if len(b) > 44 && string(b[36:40]) == "data" {
+			binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-8))
+			binary.LittleEndian.PutUint32(b[40:], uint32(len(b)-44))
+		}
+		part, r, err := wav.ReadAll(bytes.NewReader(b), math.MaxInt32)
 		if err != nil {
 			t.Fatalf("peertest: %s: %v", file, err)
 		}
