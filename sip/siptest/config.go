@@ -166,6 +166,10 @@ type Events struct {
 	// MaxExpires is the longest that is granted; longer ones are shortened to
 	// it. 0 is one day.
 	MaxExpires time.Duration
+	// UnsolicitedMWI tells the devices of users with a mailbox how many
+	// messages wait without being asked, as some servers do: when they
+	// register anew, and when that changes. Devices may refuse that.
+	UnsolicitedMWI bool
 }
 
 const (

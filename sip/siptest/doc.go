@@ -97,6 +97,9 @@
 //     then what changes. Replaces with those identifiers takes a call over. A
 //     target is a device's GRUU, or its Contact; +sip.rendering is no while
 //     it holds.
+//   - message-summary: how many messages are in one's own mailbox (RFC 3842), at
+//     most once a second; 404 without one. Events.UnsolicitedMWI tells it
+//     without a subscription too.
 //
 // # Voicemail
 //

@@ -43,6 +43,7 @@ type life struct {
 	watched  map[watched]*notifier // what has subscribers
 	watching map[legKey]*notifier  // by the dialogs of their subscriptions
 	stale    map[watched]bool      // to be told shortly
+	lamps    map[*User]mailCount   // told without a subscription
 }
 
 type legKey struct{ callID, tag string }
@@ -50,7 +51,7 @@ type legKey struct{ callID, tag string }
 // boot starts a life on s.addrs, and completes them.
 func (s *Server) boot() (err error) {
 	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg), parked: make(map[*User]*parked), referrals: make(map[legKey]*referral),
-		watched: make(map[watched]*notifier), watching: make(map[legKey]*notifier), stale: make(map[watched]bool)}
+		watched: make(map[watched]*notifier), watching: make(map[legKey]*notifier), stale: make(map[watched]bool), lamps: make(map[*User]mailCount)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

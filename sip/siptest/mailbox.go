@@ -194,5 +194,9 @@ func (s *Server) atMailbox(user string, fn func(u *User) error) error {
 	if u == nil {
 		return fmt.Errorf("%w: %q", errNoUser, user)
 	}
-	return fn(u)
+	if err := fn(u); err != nil {
+		return err
+	}
+	_ = s.run(func(l *life, _ time.Time) { l.mailed(u) }) // an error: nobody is there to be told
+	return nil
 }

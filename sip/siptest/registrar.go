@@ -54,8 +54,10 @@ func (l *life) register(now time.Time, s *transaction.Server) {
 		l.respond(now, s, status, headers...)
 		return
 	}
+	before := l.srv.loc.of(who.user, now)
 	l.srv.loc.set(who.user, r.bindings)
 	l.respondRegistered(now, r, who.info)
+	l.lightNew(now, who.user, before, r.bindings)
 }
 
 // ours tells whether a URI is at the lab's domain or address.

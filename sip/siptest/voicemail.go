@@ -62,6 +62,7 @@ func (d *deposit) begin(now time.Time, c *serviceCall) {
 			if err := d.user.state.put(d.m); err != nil {
 				return err
 			}
+			c.l.mailed(d.user)
 		}
 		return ctx.Err()
 	})
@@ -131,6 +132,7 @@ func (p *portal) message(ctx context.Context, c *serviceCall, s *media.Session, 
 			}
 		case '7', '9':
 			_ = p.user.state.mark(m.ID, key == '9') // an error: it is gone
+			c.l.mailed(p.user)
 			return true, confirm.(jingle).play(ctx, s)
 		case '#':
 			return false, nil
@@ -157,6 +159,7 @@ func (l *life) atPortal(now time.Time, s *transaction.Server, caller *User, f Fe
 		l.set(now, s, caller, func(s *Settings) { s.VoicemailNoAnswer = f == VoicemailNoAnswerOn })
 	case ClearIndicator:
 		caller.state.heard()
+		l.mailed(caller)
 		l.serve(now, s, confirm)
 	default:
 		l.serve(now, s, &portal{caller})

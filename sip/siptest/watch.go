@@ -29,6 +29,8 @@ type eventPackage struct {
 	types []string
 	// may tells whether a user may watch another; one may always watch oneself.
 	may func(who, whom *User) bool
+	// interval is how long there is between two NOTIFYs; 0: as they come.
+	interval time.Duration
 	// source makes what tells a user's state.
 	source func(l *life, u *User) source
 }
@@ -91,7 +93,7 @@ func (l *life) subscribed(now time.Time, s *transaction.Server) {
 			l.respond(now, s, sipgo.StatusServiceUnavailable)
 			return
 		}
-		w = l.notify(event.Package, pkg.types, pkg.source(l, whom))
+		w = l.notify(event.Package, pkg, pkg.source(l, whom))
 		l.watched[key] = w
 	}
 	w.OnSubscribe(now, s)
@@ -101,10 +103,10 @@ func (l *life) subscribed(now time.Time, s *transaction.Server) {
 }
 
 // notify makes the notifier of one resource.
-func (l *life) notify(pkg string, types []string, src source) *notifier {
+func (l *life) notify(name string, pkg eventPackage, src source) *notifier {
 	e := &watchEnv{l: l, n: &notifier{src: src}}
 	e.n.Notifier = subscribe.NewNotifier(e, subscribe.NotifierConfig{
-		Package: pkg, Types: types, T1: l.cfg.Timers.T1,
+		Package: name, Types: pkg.types, Interval: pkg.interval, T1: l.cfg.Timers.T1,
 		Min: l.cfg.Events.MinExpires, Max: l.cfg.Events.MaxExpires,
 	}, src)
 	return e.n
