@@ -99,6 +99,7 @@ func (c *Call) incoming(now time.Time, s *transaction.Server) *dialogSet {
 		return nil
 	}
 	set.m = m
+	m.Limit(now)
 	if to := s.Request().To(); to != nil {
 		set.local = Party{URI: sipwire.FormatURI(&to.Address), Name: to.DisplayName}
 	}

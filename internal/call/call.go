@@ -119,6 +119,7 @@ type Call struct {
 	client    Outgoing       // outgoing: the INVITE under way
 	cseq      uint32         // of the INVITE before there is a dialog
 	finalSeen bool           // outgoing: the INVITE has its final response
+	silence   timerq.Timer   // until an INVITE that nobody answers is given up
 
 	server   *transaction.Server // incoming: the INVITE until its final response
 	offer    []byte              // incoming: the offer in the INVITE
@@ -226,6 +227,7 @@ func (c *Call) finish(now time.Time, end End) {
 	}
 	c.end, c.state = end, Ended
 	c.cancel()
+	c.env.Timers().Stop(&c.silence)
 	c.alert.stop(c)
 	c.alert = nil
 	c.reliable.stop(c)

@@ -3,6 +3,7 @@ package call
 import (
 	"bytes"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,15 @@ func (h *holding) offering(streams []offeranswer.Stream, o offeranswer.Options, 
 		}
 	}
 	return o
+}
+
+// listening are the streams with a peer who hears us.
+func listening(streams []offeranswer.Stream) []offeranswer.Stream {
+	streams = slices.Clone(streams)
+	for i := range streams {
+		streams[i].Remote = offeranswer.SendRecv
+	}
+	return streams
 }
 
 // answering does the same for the answer to an offer. What the peer does not

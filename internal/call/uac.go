@@ -82,6 +82,7 @@ func (c *Call) Dial(now time.Time, o offeranswer.Options) {
 			c.invite.AppendHeader(contact)
 		}
 		c.client = c.env.Request(now, nil, c.invite, (*inviteHandler)(c))
+		c.hope(now)
 	})
 }
 
@@ -162,7 +163,27 @@ func endOf(r *sipgo.Response) End {
 	return end
 }
 
+// silenceLimit is how long an INVITE waits after its latest provisional response.
+// A callee says something every minute (RFC 3261 §13.3.1.1), and a proxy that
+// hears nothing gives up after little more than three (Timer C, §16.6): by now
+// nobody is left who could answer.
+const silenceLimit = 4 * time.Minute
+
+// hope waits for the next response to the INVITE.
+func (c *Call) hope(now time.Time) {
+	if c.finalSeen || c.state == Ended {
+		return
+	}
+	if c.silence.F == nil {
+		c.silence.F = func(now time.Time) { c.giveUp(now, End{By: Network, Err: transaction.ErrTimeout}) }
+	}
+	c.env.Timers().Set(&c.silence, now.Add(silenceLimit))
+}
+
 func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Response) {
+	if c.active == nil && c.ending == nil {
+		c.hope(now)
+	}
 	if c.state == Ended || c.active != nil || c.ending != nil || r.StatusCode == 100 {
 		return
 	}
@@ -215,6 +236,7 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 // ended (RFC 3261 §13.2.2.4).
 func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response) {
 	c.finalSeen = true
+	c.env.Timers().Stop(&c.silence)
 	cseq := c.cseq
 	if h := r.CSeq(); h != nil {
 		cseq = h.SeqNo

@@ -34,6 +34,26 @@ func NewIncoming(env Env, t Timers, s *transaction.Server) (*Call, error) {
 	return c, nil
 }
 
+// ringLimit is how long a call rings whose INVITE does not say how long it is
+// valid: a CANCEL can get lost with the server that sent it.
+const ringLimit = 10 * time.Minute
+
+// Limit starts the time within which an incoming call has to be answered:
+// the INVITE's Expires, after which it gets 487 (RFC 3261 §13.3.1), or
+// ringLimit, and 480. Nobody has refused it then: it was missed.
+func (c *Call) Limit(now time.Time) {
+	status, limit := sipgo.StatusTemporarilyUnavailable, ringLimit
+	if d, ok := sipwire.Seconds(c.invite, "Expires"); ok && d > 0 && d <= limit {
+		status, limit = sipgo.StatusRequestTerminated, d
+	}
+	c.silence.F = func(now time.Time) {
+		if c.server != nil && (c.state == Incoming || c.state == Ringing) {
+			c.refuse(now, status, "", End{By: Remote})
+		}
+	}
+	c.env.Timers().Set(&c.silence, now.Add(limit))
+}
+
 // Of is the call that an INVITE's server transaction belongs to.
 func Of(s *transaction.Server) (*Call, bool) {
 	u, ok := s.User.(*serverUser)
@@ -151,6 +171,7 @@ func (c *Call) Answer(now time.Time, o offeranswer.Options, done func(now time.T
 			return
 		}
 		c.reliable.stop(c)
+		c.env.Timers().Stop(&c.silence)
 		c.server = nil
 		c.alert.stop(c)
 		c.alert = nil
@@ -224,7 +245,14 @@ func (c *Call) makeOffer(now time.Time, l *leg, o offeranswer.Options, hold bool
 	var sdp []byte
 	var err error
 	l.holds = hold
-	o = c.holding.offering(l.streams, o, hold)
+	streams := l.streams
+	if c.inward != nil {
+		// An offer that the peer has asked for is made as in a new call
+		// (RFC 3261 §14.2). That he did not want to hear us before may have
+		// been another, whom a server has joined us with.
+		streams = listening(streams)
+	}
+	o = c.holding.offering(streams, o, hold)
 	c.do(now, func(ctx context.Context) {
 		if err = c.makeMedia(ctx); err != nil {
 			return
