@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -211,7 +212,7 @@ func (g *dialog) request(method, body string, headers ...string) {
 		fmt.Sprintf("CSeq: %d %s", g.cseq, method), "Max-Forwards: 70",
 		"Contact: " + g.d.contact(),
 	}
-	if strings.HasPrefix(body, "v=") {
+	if body != "" && !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Content-Type:") }) {
 		fields = append(fields, "Content-Type: application/sdp")
 	}
 	fields = append(fields, headers...)

@@ -32,7 +32,7 @@
 //     where it is to, by UPDATE (RFC 4028).
 //     Reliable provisional responses go to who requires them, and early media
 //     to who supports them (RFC 3262).
-//   - Methods are INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE, OPTIONS and REGISTER;
+//   - Methods are INVITE, ACK, CANCEL, BYE, INFO, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE, OPTIONS and REGISTER;
 //     others get 405 with Allow.
 //
 // # Several devices

@@ -20,7 +20,7 @@ import (
 type handler life
 
 // methods are those that the lab understands; all else gets 405.
-var methods = []string{"ACK", "BYE", "CANCEL", "INVITE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
+var methods = []string{"ACK", "BYE", "CANCEL", "INFO", "INVITE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
 
 // extensions are the option tags that may be required of the lab.
 var extensions = []string{"100rel", "gruu", "norefersub", "outbound", "path", "replaces", "timer"}
@@ -130,6 +130,8 @@ func (l *life) inDialog(now time.Time, s *transaction.Server) {
 		}
 	case sipgo.REFER:
 		l.referred(now, s, g)
+	case sipgo.INFO:
+		l.informed(now, s, g)
 	default:
 		g.m.OnRequest(now, s)
 	}
