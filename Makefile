@@ -2,11 +2,13 @@
 # make check   formatting, vet, staticcheck and the cross builds
 # make peers   install the SIP software that the interoperability tests need (Debian)
 # make fuzz    run each fuzz target for FUZZTIME
+# make walk    a hundred times the random walk of the tests, from a seed of its own: SEED=1
 # make bench   run the benchmarks
 # make demo    two phones, one secure call, no peer needed
 
 GO       ?= go
 FUZZTIME ?= 1m
+SEED     ?= $(shell date +%s)
 
 # Where the library must build without cgo. The tests must compile there too, so vet looks at them.
 CROSS := windows-amd64 darwin-arm64 android-arm64 linux-arm64
@@ -19,7 +21,7 @@ PEERS := kamailio kamailio-tls-modules kamailio-outbound-modules kamailio-websoc
 # Tests that listen to what a peer heard, in real time. They have the machine for themselves.
 REALTIME := ./internal/peertest ./internal/interop ./examples/...
 
-.PHONY: test check fmt vet staticcheck cross peers unit interop fuzz bench demo
+.PHONY: test check fmt vet staticcheck cross peers unit interop fuzz walk bench demo
 
 test: peers check unit interop
 
@@ -54,6 +56,9 @@ interop:
 
 fuzz:
 	GO="$(GO)" sh scripts/fuzz $(FUZZTIME)
+
+walk:
+	$(GO) test -race -timeout 4h ./internal/e2e -run '^TestWalk$$' -walk.walks 4000 -walk.seed $(SEED)
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
