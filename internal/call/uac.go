@@ -304,8 +304,8 @@ func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 			c.drop(now, End{By: Network, Err: err, Reasons: reasonOf(err)})
 			return
 		}
-		c.setState(now, Established)
 		c.noteHold(now, l) // of what was agreed before it was the call
+		c.setState(now, Established)
 		c.next(now)
 	}
 	sdp, err := SDP(r)

@@ -25,14 +25,19 @@ type Within struct {
 	Done func(now time.Time, r *sipgo.Response, err error)
 }
 
-// Within sends a request within the call's dialog. ErrState where there is
-// none yet, ErrEnded where there is none any more.
+// Within sends a request within the call's dialog, which may be an early one:
+// of an outgoing call where there is exactly one, or nobody could say which is
+// meant. ErrState where there is none yet, ErrEnded where there is none any more.
 //
 // A peer that knows nothing of the dialog, or is silent, ends the call:
 // "if the response for a request within a dialog is a 481 or a 408, the UAC
-// SHOULD terminate the dialog" (RFC 3261 §12.2.1.2; RFC 5057 §5).
+// SHOULD terminate the dialog" (RFC 3261 §12.2.1.2; RFC 5057 §5). A call of ours
+// that is not answered goes on: its INVITE has an end of its own.
 func (c *Call) Within(now time.Time, w Within) error {
 	l := c.active
+	if l == nil {
+		l = c.earlyLeg()
+	}
 	switch {
 	case c.state == Ended:
 		return ErrEnded
