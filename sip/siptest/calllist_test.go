@@ -204,7 +204,7 @@ func TestPush(t *testing.T) {
 		push.request("REFER", "", "Refer-To: "+attended("bob", a))
 		in := there.incoming("REFER")
 		req := in.invite
-		if got := sipwire.Header(req, "P-Asserted-Identity"); got != `"Alice" <sip:1001@pbx.example;user=phone>` {
+		if got := sipwire.Header(req, "P-Asserted-Identity"); got != `"Alice" <sip:alice@pbx.example>` {
 			t.Errorf("P-Asserted-Identity %q", got)
 		}
 		if got := sipwire.Header(req, "Refer-To"); got != attended("bob", a) {

@@ -106,6 +106,11 @@ var carried = []string{"Refer-To", "Refer-Sub", "Supported", "Require", "Target-
 func (r *referral) toward(caller, callee *User, d *binding, hops int) *sipgo.Request {
 	l := r.l
 	from := l.identity(caller, false)
+	if caller == callee {
+		// His own device is to see that it is himself, not just his number.
+		from.from = caller.aor(l.cfg.Domain)
+		from.asserted = sipwire.FormatNameAddr(caller.DisplayName, &from.from, nil)
+	}
 	req := sipgo.NewRequest(sipgo.REFER, d.contact)
 	for _, p := range d.path {
 		req.AppendHeader(sipgo.NewHeader("Route", p))
