@@ -49,6 +49,8 @@ type bridge struct {
 	transfer *transfer    // what rings devices for an end that talks already; nil: a caller does
 	moving   *move        // its ends come from elsewhere, and may go back
 	away     bool         // one end is in another bridge, and may come back
+	seat     *seat        // in a conference: an end alone is its party
+	invite   *invitation  // what rings devices for a conference; nil: none does
 	patient  *end         // whose question is repeated while the other end is busy
 	retry    timerq.Timer // of that
 }
@@ -211,13 +213,20 @@ func (b *bridge) progress(now time.Time, r *sipgo.Response) {
 		b.transfer.progress(now, r.StatusCode)
 		return
 	}
+	if b.invite != nil {
+		b.invite.progress(now, r.StatusCode)
+		return
+	}
 	_ = b.a.m.Ring(now, r.StatusCode, "") // an error: the caller has gone
 }
+
+// called tells whether it is a caller for whom devices ring.
+func (b *bridge) called() bool { return b.transfer == nil && b.invite == nil }
 
 // hears tells whether early media pass through: with several devices the
 // caller would hear one and then get another (see the package documentation).
 func (b *bridge) hears() bool {
-	return b.transfer == nil && b.alone && b.a.m.Invite().Body() != nil
+	return b.called() && b.alone && b.a.m.Invite().Body() != nil
 }
 
 // won makes a device the callee. The others hear so.
@@ -255,6 +264,8 @@ func (b *bridge) event(now time.Time, e *end, ev call.Event) {
 		case b.accepted:
 		case b.transfer != nil:
 			b.transfer.answered(now, b)
+		case b.invite != nil:
+			b.invite.answered(now, e)
 		case e.side.alone():
 			b.pickedUp(now, e)
 		default:
@@ -263,6 +274,9 @@ func (b *bridge) event(now time.Time, e *end, ev call.Event) {
 	}
 	if ev.Kind == call.StateChanged && ev.State == call.Established && b.moving != nil && b.moving.fresh == e {
 		b.settled(now)
+	}
+	if b.seat != nil && e == b.a {
+		b.seat.event(now, ev)
 	}
 }
 
@@ -317,6 +331,8 @@ func (b *bridge) gone(now time.Time, e *end) {
 		b.undo(now, err)
 	case b.transfer != nil && e == b.winner:
 		b.transfer.failed(now, statusOf(e.m.End().Error()))
+	case b.invite != nil && e == b.winner:
+		b.invite.failed(now, statusOf(e.m.End().Error()))
 	case e == b.a:
 		b.callerGone(now)
 	case e == b.winner:
@@ -389,6 +405,10 @@ func (b *bridge) rang(now time.Time) {
 func (b *bridge) refuse(now time.Time, r *refusal) {
 	if b.transfer != nil {
 		b.transfer.failed(now, r.status)
+		return
+	}
+	if b.invite != nil {
+		b.invite.failed(now, r.status)
 		return
 	}
 	headers := make([]sipgo.Header, 0, len(r.reasons)+len(r.contacts)+1)

@@ -9,6 +9,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"github.com/hoorn-phone/hoorn/internal/call"
+	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
 // ErrNoCall is returned by methods that are to change a call which is not in
@@ -27,6 +28,8 @@ type CallInfo struct {
 	Legs []CallLeg
 	// Parked says that one leg waits for somebody to retrieve it, with music.
 	Parked bool
+	// Conference is the URI of the conference that the leg is in, "" elsewhere.
+	Conference string
 	// Since is when its oldest leg began.
 	Since time.Time
 }
@@ -106,7 +109,7 @@ func (b *bridge) ends() []*end {
 }
 
 func (b *bridge) info() CallInfo {
-	c := CallInfo{ID: b.id, State: CallTalking, Parked: b.accepted && b.winner == nil && b.transfer == nil}
+	c := CallInfo{ID: b.id, State: CallTalking, Parked: b.accepted && b.winner == nil && b.called() && b.seat == nil}
 	for _, e := range b.ends() {
 		c.Legs = append(c.Legs, b.l.callLeg(e.leg, e.user, e.side))
 		if stateOf(e.leg) == CallRinging {
@@ -115,6 +118,10 @@ func (b *bridge) info() CallInfo {
 		if c.Since.IsZero() || e.since.Before(c.Since) {
 			c.Since = e.since
 		}
+	}
+	if b.seat != nil {
+		uri := b.seat.c.uri()
+		c.Conference = sipwire.FormatURI(&uri)
 	}
 	if b.moving != nil {
 		c.State = CallMoving

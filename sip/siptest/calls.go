@@ -36,11 +36,14 @@ func (l *life) invited(now time.Time, s *transaction.Server) {
 	l.dialled(now, s, caller, uri, number)
 }
 
-// dialled sends a call to where its number leads: services, access codes and
-// users, in this order.
+// dialled sends a call to where its number leads: services, access codes,
+// conferences and users, in this order.
 func (l *life) dialled(now time.Time, s *transaction.Server, caller *User, uri *sipgo.Uri, number string) {
 	svc := l.service(number)
 	if svc == nil && l.access(now, s, caller, number) {
+		return
+	}
+	if svc == nil && l.meeting(now, s, caller, number) {
 		return
 	}
 	if !isGRUU(uri) {

@@ -38,6 +38,8 @@ type Config struct {
 	Registrar Registrar
 	Calls     Calls
 	Events    Events
+	// Conference is how calls are merged in the lab.
+	Conference Conferences
 
 	// TLSConfig changes the TLS configuration before it is used: another
 	// certificate, other versions.
@@ -217,6 +219,7 @@ func (c *Config) complete() error {
 	if se := c.Calls.SessionExpires; se != 0 && se < minSE {
 		return fmt.Errorf("siptest: Config.Calls.SessionExpires is %v; RFC 4028 wants at least %v", se, minSE)
 	}
+	c.Conference.complete()
 	if c.TranscriptSize == 0 {
 		c.TranscriptSize = defaultTranscript
 	}

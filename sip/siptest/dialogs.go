@@ -184,6 +184,10 @@ func (g *leg) partner(domain string) dialoginfo.Identity {
 			return dialoginfo.Identity{URI: sipwire.FormatURI(&uri), Display: o.user.DisplayName}
 		}
 	}
+	if e, ok := g.owner.(*end); ok && e.conference() != nil {
+		uri := e.conference().uri()
+		return dialoginfo.Identity{URI: sipwire.FormatURI(&uri)}
+	}
 	if to := g.m.Invite().To(); to != nil && !g.m.Outgoing() {
 		return dialoginfo.Identity{URI: sipwire.FormatURI(&to.Address), Display: to.DisplayName}
 	}

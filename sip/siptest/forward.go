@@ -121,9 +121,10 @@ func (b *bridge) forward(now time.Time, why cause) bool {
 }
 
 // divert sends a call on another course. It returns false if that is none, or
-// none for a call that is transferred: only devices take those.
+// none for a call that is transferred or goes into a conference: only devices
+// take those.
 func (b *bridge) divert(now time.Time, c course) bool {
-	if c.status != 0 || b.early || b.over || b.winner != nil || b.transfer != nil && len(c.devices) == 0 {
+	if c.status != 0 || b.early || b.over || b.winner != nil || !b.called() && len(c.devices) == 0 {
 		return false
 	}
 	// The devices have had their time. What they say from now on is no part
@@ -133,7 +134,7 @@ func (b *bridge) divert(now time.Time, c course) bool {
 	for _, e := range former {
 		e.m.Hangup(now)
 	}
-	if b.transfer == nil && len(c.trail) > len(b.trail) {
+	if b.called() && len(c.trail) > len(b.trail) {
 		_ = b.a.m.Ring(now, 181, "") // an error: the caller has gone
 	}
 	if c.mailbox {
@@ -145,7 +146,7 @@ func (b *bridge) divert(now time.Time, c course) bool {
 		return true
 	}
 	b.callee, b.trail = c.user, c.trail
-	if b.transfer == nil {
+	if b.called() {
 		b.a.headers[0] = sipgo.NewHeader("P-Asserted-Identity", c.user.identity(b.l.cfg.Domain))
 	}
 	b.dial(now, c.devices)
@@ -158,8 +159,13 @@ func (b *bridge) dial(now time.Time, devices []*binding) {
 	b.alone = len(devices) == 1 && !elsewhere
 	for _, d := range devices {
 		e := b.newEnd(&leg{}, b.callee)
-		e.side.prepare(b.offer)
+		if b.invite == nil {
+			e.side.prepare(b.offer)
+		}
 		b.l.outgoing(now, d, e.leg, b.start(d))
+		if b.invite != nil {
+			b.invite.ready(e)
+		}
 		b.toward(e.m.Invite(), d)
 		b.bs = append(b.bs, e)
 	}

@@ -90,8 +90,14 @@ func (g *leg) Ack(now time.Time, flow transaction.Flow, ack *sipgo.Request, invi
 	g.l.ep.SendAck(now, flow.(*transport.Flow), ack, o)
 }
 
-// Contact is the lab's address as the device reaches it.
+// Contact is the lab's address as the device reaches it, or the URI of the
+// conference that it is in.
 func (g *leg) Contact(flow transaction.Flow) *sipgo.ContactHeader {
+	if e, ok := g.owner.(*end); ok {
+		if c := e.conference(); c != nil {
+			return c.contact()
+		}
+	}
 	f, _ := flow.(*transport.Flow)
 	if f == nil {
 		f = g.flow

@@ -40,6 +40,9 @@ type life struct {
 
 	referrals map[legKey]*referral // in the loop
 
+	conferences map[string]*conference // by the user part of their URI; in the loop
+	reports     int                    // of what REFERs to them have brought
+
 	watched  map[watched]*notifier // what has subscribers
 	watching map[legKey]*notifier  // by the dialogs of their subscriptions
 	stale    map[watched]bool      // to be told shortly
@@ -51,7 +54,8 @@ type legKey struct{ callID, tag string }
 // boot starts a life on s.addrs, and completes them.
 func (s *Server) boot() (err error) {
 	l := &life{srv: s, cfg: &s.cfg, legs: make(map[legKey]*leg), parked: make(map[*User]*parked), referrals: make(map[legKey]*referral),
-		watched: make(map[watched]*notifier), watching: make(map[legKey]*notifier), stale: make(map[watched]bool), lamps: make(map[*User]mailCount)}
+		watched: make(map[watched]*notifier), watching: make(map[legKey]*notifier), stale: make(map[watched]bool), lamps: make(map[*User]mailCount),
+		conferences: make(map[string]*conference)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

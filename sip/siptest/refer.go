@@ -15,13 +15,22 @@ import (
 // refer is what a REFER asks for.
 type refer struct {
 	uri      sipgo.Uri
+	method   string // "" is INVITE
 	replaces *sipwire.DialogRef
 	silent   bool // no subscription is wanted (RFC 4488 §4)
 }
 
 // parseRefer reads a REFER (RFC 3515 §2). Otherwise it returns the status
-// that refuses it.
+// that refuses it: only calls are transferred.
 func parseRefer(req *sipgo.Request) (r refer, status int) {
+	if r, status = readRefer(req); status == 0 && r.method != "" {
+		status = sipgo.StatusForbidden
+	}
+	return r, status
+}
+
+// readRefer is parseRefer for who knows what to do with other methods.
+func readRefer(req *sipgo.Request) (r refer, status int) {
 	headers := req.GetHeaders("Refer-To")
 	if len(headers) != 1 {
 		return r, sipgo.StatusBadRequest // RFC 3515 §2.4.2
@@ -30,12 +39,12 @@ func parseRefer(req *sipgo.Request) (r refer, status int) {
 	switch scheme := to.URI.Scheme; {
 	case err != nil:
 		return r, sipgo.StatusBadRequest
-	case to.Method != "" && to.Method != "INVITE":
-		return r, sipgo.StatusForbidden // only calls are transferred
 	case scheme != "sip" && scheme != "sips" && scheme != "tel":
 		return r, 416
 	}
-	r.uri = to.URI
+	if r.uri = to.URI; to.Method != "INVITE" {
+		r.method = to.Method
+	}
 	// Other header fields than Replaces have no place in an INVITE of the
 	// lab's: it asserts the identity itself.
 	for _, h := range to.Headers {
@@ -62,6 +71,10 @@ func (l *life) referred(now time.Time, s *transaction.Server, g *leg) {
 	by, ok := g.owner.(*end)
 	if !ok {
 		l.respond(now, s, sipgo.StatusForbidden) // a service number is not transferred
+		return
+	}
+	if c := by.conference(); c != nil {
+		c.referred(now, s, by.user, g)
 		return
 	}
 	who := by.b.partner(by)
@@ -141,6 +154,15 @@ func (t *transfer) attended(now time.Time, r sipwire.DialogRef) {
 		t.ringing(other)
 		return
 	}
+	if c := other.conference(); c != nil && other.talks() {
+		c.take(now, t.who, func(now time.Time, status int) {
+			t.taken(now, status)
+			if status == sipgo.StatusOK {
+				other.m.Hangup(now) // whose place that was
+			}
+		})
+		return
+	}
 	far := other.b.partner(other)
 	ready := func() bool {
 		return t.over || !far.alive() || !other.talks() || other.b.partner(other) != far || far.free() && t.who.free()
@@ -180,6 +202,10 @@ func (t *transfer) blind(now time.Time, uri *sipgo.Uri) {
 		t.toCode(now, f, digits)
 		return
 	}
+	if c := l.conferenceAt(uri); c != nil {
+		c.take(now, t.who, t.taken)
+		return
+	}
 	callee, devices, found := l.locate(now, uri, userPart(uri))
 	c := course{user: callee, devices: devices}
 	switch {
@@ -210,13 +236,7 @@ func (t *transfer) toCode(now time.Time, f Feature, digits string) {
 	case at == nil:
 		t.failed(now, sipgo.StatusNotFound)
 	default:
-		t.l.parkEnd(now, t.who, at, t.by.user, func(now time.Time, status int) {
-			var err error
-			if status != sipgo.StatusOK {
-				err = &refusedOffer{status}
-			}
-			t.outcome(now, err)
-		})
+		t.l.parkEnd(now, t.who, at, t.by.user, t.taken)
 	}
 }
 
@@ -272,6 +292,15 @@ func (t *transfer) answered(now time.Time, b *bridge) {
 			b.meet(now, w)
 		}
 	})
+}
+
+// taken is the outcome of a transfer to something in the lab.
+func (t *transfer) taken(now time.Time, status int) {
+	var err error
+	if status != sipgo.StatusOK {
+		err = &refusedOffer{status}
+	}
+	t.outcome(now, err)
 }
 
 func (t *transfer) outcome(now time.Time, err error) {

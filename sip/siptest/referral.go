@@ -44,6 +44,10 @@ func (l *life) referOutside(now time.Time, s *transaction.Server) {
 		return
 	}
 	uri := &req.Recipient
+	if c := l.conferenceAt(uri); c != nil {
+		c.referred(now, s, caller, nil)
+		return
+	}
 	_, status := parseRefer(req)
 	callee, devices, found := l.locate(now, uri, userPart(uri))
 	switch {

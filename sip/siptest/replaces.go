@@ -145,6 +145,10 @@ const takeOverLinger = 500 * time.Millisecond
 // talk to him before he is answered. Whatever fails, he gets a refusal, and
 // the call is where it was.
 func (l *life) takeOver(now time.Time, s *transaction.Server, who *User, old *end) {
+	if c := old.conference(); c != nil && old.talks() {
+		c.join(now, s, who, old)
+		return
+	}
 	far := old.b.partner(old)
 	if !old.talks() || !far.alive() {
 		l.respond(now, s, sipgo.StatusCallTransactionDoesNotExists)

@@ -145,6 +145,9 @@ func (s *Server) AddUser(u User) error {
 	if _, taken := s.cfg.Services[u.Name]; taken {
 		return fmt.Errorf("siptest: User.Name %q is a service number", u.Name)
 	}
+	if err := s.cfg.Conference.checkName(u.Name); err != nil {
+		return err
+	}
 	_, err := s.users.add(u)
 	return err
 }

@@ -139,6 +139,7 @@ func (l *life) changed(pkg string, u *User) {
 type watchEnv struct {
 	l *life
 	n *notifier
+	c *conference // whose URI is the Contact; nil: the lab's address is
 }
 
 func (e *watchEnv) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, h subscribe.RequestHandler) {
@@ -149,6 +150,9 @@ func (e *watchEnv) Request(now time.Time, flow transaction.Flow, req *sipgo.Requ
 }
 
 func (e *watchEnv) Contact(flow transaction.Flow) *sipgo.ContactHeader {
+	if e.c != nil {
+		return e.c.contact()
+	}
 	f, _ := flow.(*transport.Flow)
 	if f == nil {
 		return nil
