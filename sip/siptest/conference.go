@@ -77,8 +77,8 @@ type conference struct {
 	over    bool
 	lobby   timerq.Timer // until its first party
 
-	roster *notifier // nil: nobody watches
-	stale  bool      // the roster is to be told shortly
+	roster *roster // nil: nobody watches
+	stale  bool    // the roster is to be told shortly
 }
 
 // seat is one party of a conference.
@@ -323,6 +323,7 @@ func (s *seat) leave(now time.Time) {
 	}
 	c.seats = slices.Delete(c.seats, i, i+1)
 	c.changed()
+	c.closeTo(now, s.e.user)
 	if c.l.cfg.Conference.EndsWithCreator && s.in && s.e.user == c.creator && !c.has(c.creator) {
 		c.end(now)
 		return

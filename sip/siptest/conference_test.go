@@ -1,6 +1,7 @@
 package siptest_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/hoorn-phone/hoorn/media"
 	"github.com/hoorn-phone/hoorn/media/mediatest"
 	"github.com/hoorn-phone/hoorn/sip"
+	"github.com/hoorn-phone/hoorn/sip/confinfo"
 	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
 
@@ -141,7 +143,7 @@ func TestConferenceLimits(t *testing.T) {
 		carol.dial(uri, carol.describe()).response("INVITE", 486)
 		a.request("REFER", "", "Refer-To: <sip:carol@pbx.example>")
 		a.response("REFER", 486)
-		if err := l.MuteMember(uri, "carol", true); err != siptest.ErrNoMember {
+		if err := l.MuteMember(uri, "carol", true); !errors.Is(err, siptest.ErrNoMember) {
 			t.Errorf("muting who is not there: %v", err)
 		}
 		a.hangup() // who has made it
@@ -209,5 +211,84 @@ func TestConferenceSound(t *testing.T) {
 		a.Hangup(t.Context())
 		b.Hangup(t.Context())
 		l.idle()
+	})
+}
+
+// roster takes NOTIFYs of the conference package until it says what is wanted.
+func (g *dialog) roster(state *confinfo.State, want string) {
+	g.t.Helper()
+	for {
+		req := g.expect("NOTIFY")
+		g.reply(req, 200, "")
+		doc, err := confinfo.Parse(req.Body())
+		if err != nil {
+			g.t.Fatalf("%v:\n%s", err, req.Body())
+		}
+		if first := doc.Version == 0; doc.Part == confinfo.Full != first {
+			g.t.Errorf("version %d is %s", doc.Version, doc.Part)
+		}
+		if err := state.Apply(doc); err != nil {
+			g.t.Fatal(err)
+		}
+		var got []string
+		for _, u := range state.Users() {
+			for _, e := range u.Endpoints {
+				got = append(got, strings.TrimSuffix(strings.TrimPrefix(u.Entity, "sip:"), "@pbx.example")+" "+string(e.Status)+" "+e.Joining)
+			}
+		}
+		if strings.Join(got, ", ") == want {
+			return
+		}
+	}
+}
+
+// The roster: full at first, then what changes, and that the conference is
+// over (RFC 4575 §4.4). Strangers get 403.
+func TestConferenceRoster(t *testing.T) {
+	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
+		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		a, uri := alice.create()
+		id, _, _ := strings.Cut(strings.TrimPrefix(uri, "sip:"), "@")
+		bob.subscribe(id, "conference").response("SUBSCRIBE", 403)
+		alice.subscribe(id, "dialog").response("SUBSCRIBE", 489)
+		s := alice.subscribe(id, "conference", "Accept: "+confinfo.ContentType)
+		s.subscribed()
+		state := &confinfo.State{Entity: uri}
+		s.roster(state, "alice connected dialed-in")
+		b := bob.dial(uri, bob.describe())
+		b.response("INVITE", 200)
+		s.roster(state, "alice connected dialed-in, bob connected dialed-in")
+		sb := bob.subscribe(id, "conference")
+		sb.subscribed()
+		sb.roster(&confinfo.State{Entity: uri}, "alice connected dialed-in, bob connected dialed-in")
+
+		a.request("REFER", "", "Refer-To: <sip:carol@pbx.example>", "Refer-Sub: false")
+		a.response("REFER", 202)
+		c := carol.ring()
+		s.roster(state, "alice connected dialed-in, bob connected dialed-in, carol alerting dialed-out")
+		c.reply(c.invite, 486, "")
+		c.expect("ACK")
+		s.roster(state, "alice connected dialed-in, bob connected dialed-in")
+
+		if err := l.MuteMember(uri, "bob", true); err != nil {
+			t.Error(err)
+		}
+		s.roster(state, "alice connected dialed-in, bob muted-via-focus dialed-in")
+		// Who leaves is told no more (RFC 6665 §4.1.3).
+		b.hangup()
+		for {
+			req := sb.expect("NOTIFY")
+			sb.reply(req, 200, "")
+			if strings.HasPrefix(sipwire.Header(req, "Subscription-State"), "terminated;reason=rejected") {
+				break
+			}
+		}
+		s.roster(state, "alice connected dialed-in")
+		a.hangup()
+		s.roster(state, "")
+		if !state.Over() {
+			t.Error("the conference is not over")
+		}
+		l.nothingLeft(alice, bob, carol)
 	})
 }

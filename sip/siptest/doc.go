@@ -110,6 +110,29 @@
 // 9 keeps, # ends. *55 and an extension speaks into a mailbox without ringing
 // anybody. [Server.Mailbox] has what was said.
 //
+// A conference has a package of its own, see there.
+//
+// # Conferences
+//
+// INVITE to the factory, [Conferences].Factory, makes a conference (RFC 4579
+// §5.4): the Contact of the 200 is its URI, with isfocus; or it is that of a
+// 302. INVITE to that URI joins it. Each party is mixed with all others. To the
+// conference, in a dialog with it or outside of one, those who take part and who
+// has made it may send
+//
+//   - REFER: calls Refer-To into the conference. With Replaces that names a call
+//     of the sender's, the far end of that comes, and his leg of it ends. 486:
+//     it is full; 403: a stranger.
+//   - REFER with method=BYE: lets Refer-To leave; others than oneself only for who
+//     has made it (403). 404: not there.
+//   - SUBSCRIBE to conference: who takes part (RFC 4575), all at first, then what
+//     changes. A device on hold is on-hold, one that was muted muted-via-focus.
+//
+// A transfer to the URI moves a call into the conference, and Replaces takes the
+// place of a party. [Server.Conferences] lists them, [Server.MuteMember],
+// [Server.DropMember] and [Server.EndConference] change them. After the last
+// party the conference is gone.
+//
 // # Breaking it
 //
 // [Server.Inject] loses, delays and repeats messages and answers with errors,

@@ -47,7 +47,7 @@ func (c *conference) accept(now time.Time, s *transaction.Server, g *leg, silent
 	}
 	r := &report{l: l, status: sipgo.StatusTrying}
 	life := l.cfg.Calls.RingTime + time.Minute
-	e := &watchEnv{l: l, n: &notifier{src: r}, c: c}
+	e := &watchEnv{l: l, n: new(notifier), c: c}
 	e.n.Notifier = subscribe.NewNotifier(e, subscribe.NotifierConfig{Package: "refer", T1: l.cfg.Timers.T1, Max: life, Expires: life}, r)
 	l.reports++
 	tag := ""
@@ -83,5 +83,3 @@ func (r *report) State(time.Time, *subscribe.Watcher, bool) (string, []byte) {
 
 // Left counts.
 func (r *report) Left(time.Time, *subscribe.Watcher, error) { r.l.reports-- }
-
-func (r *report) news(time.Time) bool { return true }

@@ -67,6 +67,10 @@ func (l *life) subscribed(now time.Time, s *transaction.Server) {
 		return
 	}
 	req := s.Request()
+	if c := l.conferenceAt(&req.Recipient); c != nil {
+		c.subscribed(now, s, who)
+		return
+	}
 	event, ok := sipwire.EventOf(req)
 	pkg, served := eventPackages[event.Package]
 	if !ok || !served {
@@ -93,7 +97,9 @@ func (l *life) subscribed(now time.Time, s *transaction.Server) {
 			l.respond(now, s, sipgo.StatusServiceUnavailable)
 			return
 		}
-		w = l.notify(event.Package, pkg, pkg.source(l, whom))
+		src := pkg.source(l, whom)
+		w = l.notify(event.Package, pkg, src, nil)
+		w.src = src
 		l.watched[key] = w
 	}
 	w.OnSubscribe(now, s)
@@ -102,9 +108,9 @@ func (l *life) subscribed(now time.Time, s *transaction.Server) {
 	}
 }
 
-// notify makes the notifier of one resource.
-func (l *life) notify(name string, pkg eventPackage, src source) *notifier {
-	e := &watchEnv{l: l, n: &notifier{src: src}}
+// notify makes the notifier of one resource, which may be a conference.
+func (l *life) notify(name string, pkg eventPackage, src subscribe.Source, c *conference) *notifier {
+	e := &watchEnv{l: l, n: new(notifier), c: c}
 	e.n.Notifier = subscribe.NewNotifier(e, subscribe.NotifierConfig{
 		Package: name, Types: pkg.types, Interval: pkg.interval, T1: l.cfg.Timers.T1,
 		Min: l.cfg.Events.MinExpires, Max: l.cfg.Events.MaxExpires,
