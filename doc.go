@@ -2,11 +2,19 @@
 // There is nothing to import here; what there is to import is this:
 //
 //   - [github.com/hoorn-phone/hoorn/sip]: a user agent. An account registers,
-//     calls, is called. Signalling only (RFC 3261, 3263, 3581, 5626, 5627, 5922, 8760).
+//     calls, is called, holds, transfers, is
+//     transferred, subscribes. Signalling only (RFC 3261, 3263, 3581, 5626, 5627, 5922, 8760).
 //   - [github.com/hoorn-phone/hoorn/sip/broadworks]: services that are reached
 //     by access codes: park, pickup, forwarding, do not disturb.
 //   - [github.com/hoorn-phone/hoorn/sip/offeranswer]: the seam between a call
 //     and its media (RFC 3264), for who brings media of his own.
+//   - [github.com/hoorn-phone/hoorn/sip/callpull]: the calls of the user's
+//     other devices, and how one of them comes here, or goes there.
+//   - [github.com/hoorn-phone/hoorn/sip/conference]: calls merged.
+//   - [github.com/hoorn-phone/hoorn/sip/broadworks]: everyday services by
+//     access code.
+//   - [github.com/hoorn-phone/hoorn/sip/dialoginfo], mwi, confinfo beside it:
+//     documents of event packages (RFC 4235, 3842, 4575).
 //   - [github.com/hoorn-phone/hoorn/sip/siptest]: a telephone exchange inside
 //     the process, for demos and for your tests.
 //   - [github.com/hoorn-phone/hoorn/sip/callpull]: the calls on the user's

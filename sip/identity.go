@@ -34,10 +34,9 @@ type Identity struct {
 	// Of each the first 20.
 	Diversions []Diversion
 	History    []HistoryEntry
-	// Verified is whether the caller's number is his; VerifyErr says why not,
-	// where Config.Identity has checked that.
-	Verified  Verification
-	VerifyErr error
+	// Verified is whether the caller's number is his, by the word of the
+	// account's server (verstat, 3GPP TS 24.229): over the account's own flow alone.
+	Verified Verification
 	// SessionID names the call from end to end (RFC 7989).
 	SessionID SessionID
 	// AutoAnswer says that the caller asks for the call to be answered by

@@ -45,12 +45,10 @@ const (
 
 	// Calls of others: the extension, where it is not one's own.
 	Park           Feature = "park"
-	GroupPark      Feature = "group-park"
 	ParkRetrieve   Feature = "park-retrieve"
 	GroupPickup    Feature = "group-pickup"
 	DirectedPickup Feature = "directed-pickup"
 	PickupBarge    Feature = "pickup-barge"
-	CallBridge     Feature = "call-bridge"
 
 	// CallPull brings here the call that another device of one's own has.
 	CallPull Feature = "call-pull"
@@ -66,12 +64,7 @@ const (
 	Redial     Feature = "redial"
 	CallReturn Feature = "call-return"
 
-	CallWaitingOff       Feature = "call-waiting-off" // for one call: the number to call
-	AccountCode          Feature = "account-code"
-	AutomaticCallbackOff Feature = "automatic-callback-off"
-	Flash                Feature = "flash"
-	PushToTalk           Feature = "push-to-talk"
-	InternationalPrefix  Feature = "plus" // the number without its "+"
+	InternationalPrefix Feature = "plus" // the number without its "+"
 )
 
 // DefaultCodes are the access codes of a BroadWorks that nobody has changed.
@@ -87,13 +80,12 @@ var defaultCodes = map[Feature]string{
 	VoicemailNoAnswerOn: "*41", VoicemailNoAnswerOff: "#41",
 	DoNotDisturbOn: "*78", DoNotDisturbOff: "*79",
 	CallerIDBlock: "*67", CallerIDDeliver: "*65",
-	Park: "*68", GroupPark: "*58", ParkRetrieve: "*88",
-	GroupPickup: "*98", DirectedPickup: "*97", PickupBarge: "*33", CallBridge: "*15",
+	Park: "*68", ParkRetrieve: "*88",
+	GroupPickup: "*98", DirectedPickup: "*97", PickupBarge: "*33",
 	CallPull:          "*11",
 	VoicemailTransfer: "*55", VoicePortal: "*86", VoicemailOwn: "*62", ClearIndicator: "*99",
 	Redial: "*66", CallReturn: "*69",
-	CallWaitingOff: "*70", AccountCode: "*71", AutomaticCallbackOff: "#8",
-	Flash: "*22", PushToTalk: "*50", InternationalPrefix: "*14",
+	InternationalPrefix: "*14",
 }
 
 // completeCodes puts in the defaults, and refuses a table that is not clear.

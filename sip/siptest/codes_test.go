@@ -27,12 +27,15 @@ func TestCodesReplaced(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := start(t, func(cfg *siptest.Config) {
 			cfg.Auth.OpenCalls = true
-			cfg.Codes = map[siptest.Feature]string{siptest.Flash: "*500", siptest.PushToTalk: "#5", siptest.CallBridge: ""}
+			for i := range cfg.Users {
+				cfg.Users[i].NoPull = true // so that the code is told from no number at all
+			}
+			cfg.Codes = map[siptest.Feature]string{siptest.CallPull: "*500", siptest.Redial: "#5", siptest.PickupBarge: ""}
 		})
 		r := l.raw()
 		r.register("alice")
 		for number, status := range map[string]int{
-			"*500": 403, "*5001": 403, "*22": 404, "%235": 403, "*50": 404, "*15": 404,
+			"*500": 403, "*11": 404, "*50": 404, "*66": 404, "*33": 404,
 		} {
 			r.request("INVITE sip:"+number+"@pbx.example", offerText, "Call-ID: "+number)
 			if res := r.response(status); res.StatusCode != status {
