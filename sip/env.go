@@ -36,6 +36,9 @@ func (e *env) Request(now time.Time, flow transaction.Flow, req *sipgo.Request, 
 		if r.IsRedirection() && req.Method == sipgo.INVITE {
 			e.refusal = r
 		}
+		if r.IsSuccess() && req.Method == sipgo.INVITE {
+			(*dialogSet)(e).learnFocus(r)
+		}
 		h.Response(now, o.Flow, r)
 	}
 	o.OnFailed = h.Failed

@@ -42,6 +42,7 @@ type dialogSet struct {
 
 	local, remote Party
 	identity      Identity
+	focus         string // the conference URI; "": the peer is no focus
 
 	// The transactions of INVITEs, which outlive the call.
 	server  *transaction.Server
@@ -105,6 +106,7 @@ func (c *Call) incoming(now time.Time, s *transaction.Server) *dialogSet {
 	}
 	set.identity = identityOf(s.Request(), !ua.acct.direct && ua.own(s))
 	set.remote = set.identity.callerOf()
+	set.learnFocus(s.Request())
 	c.learnSession(s.Request(), sipwire.FromTag(s.Request()))
 	ua.calls[callKey{m.ID(), m.LocalTag()}] = set
 	return set

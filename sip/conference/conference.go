@@ -1,11 +1,3 @@
-// Package conference merges calls of a user: everyone hears everyone else.
-//
-//	conf, err := conference.Merge(ctx, &conference.Config{NewMixer: engine.NewMixer}, a, b)
-//	err = conf.Add(ctx, c)
-//	calls, err := conf.Split(ctx)
-//
-// The device mixes, through the offeranswer.Mixer of its media. To those it
-// merges nothing is said: each has a call with this user as before.
 package conference
 
 import (
@@ -13,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,20 +25,44 @@ var (
 	ErrParticipant = errors.New("conference: no such participant")
 	// ErrFull: as many take part as may.
 	ErrFull = errors.New("conference: full")
+	// ErrNoFocus: who has answered at the factory's URI is not the focus of a
+	// conference: his Contact has no isfocus (RFC 4579 §4).
+	ErrNoFocus = errors.New("conference: no focus has answered")
+	// ErrForbidden: the server does not let the user do that.
+	ErrForbidden = errors.New("conference: the server forbids it")
+	// ErrUnsupported: where the conference is, that cannot be done.
+	ErrUnsupported = errors.New("conference: not possible in a conference on the network")
+	// ErrLeave: the others cannot go on without this device.
+	ErrLeave = errors.New("conference: the others cannot go on alone")
 )
 
 // DefaultMaxParticipants is that of a [Config] which says 0.
 const DefaultMaxParticipants = 64
 
-// Config says how calls are merged.
+// Config says how calls are merged. NewMixer or Factory is required; with both,
+// Factory goes first.
 type Config struct {
+	// Factory is the URI of the account's conference factory (RFC 4579 §3.2), or
+	// a user or number at its domain. "" is none: the device mixes.
+	Factory string
+
+	// FactoryOnly has Merge fail where the network has no conference. Otherwise
+	// the device mixes then, if there is a NewMixer.
+	FactoryOnly bool
+
 	// NewMixer makes the mixer: media.Engine.NewMixer, or a function around it
-	// that gives the mixer the user's ears and mouth. It is required.
+	// that gives the mixer the user's ears and mouth. Nil: the device does not
+	// mix.
 	NewMixer offeranswer.NewMixer
 
 	// MaxParticipants bounds the others who take part; 0 is
-	// [DefaultMaxParticipants].
+	// [DefaultMaxParticipants]. On the network it bounds whom the user brings
+	// in, and not who comes by other ways.
 	MaxParticipants int
+
+	// Logger tells why there is no conference on the network, or no roster of
+	// it; nil is silent.
+	Logger *slog.Logger
 }
 
 // A Participant is somebody else in a conference.
@@ -53,21 +71,67 @@ type Participant struct {
 	ID string
 	// Party is who it is now: a call may be transferred while it takes part.
 	Party sip.Party
-	// Call is that with the participant.
+	// Call is that with the participant; nil in a conference on the network,
+	// where only the server has one.
 	Call *sip.Call
 	// Since is when the participant came.
 	Since time.Time
 	// Muted says that the others do not hear the participant.
 	Muted bool
-	// Held says who is on hold: then neither hears the other.
+	// Held says who is on hold: then neither hears the other. On the network
+	// Local is always false.
 	Held sip.Hold
+}
+
+// MergeError says who could not be brought into a conference on the network.
+// Each of them is still in his call, as he was.
+type MergeError struct{ Failed []Failure }
+
+// Failure is a call that was not merged, and why.
+type Failure struct {
+	Call *sip.Call
+	Err  error
+}
+
+func (e *MergeError) Error() string {
+	var b strings.Builder
+	b.WriteString("conference: not merged: ")
+	for i, f := range e.Failed {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s: %v", f.Call.Remote().URI, f.Err)
+	}
+	return b.String()
+}
+
+// Unwrap are the reasons.
+func (e *MergeError) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, f := range e.Failed {
+		errs[i] = f.Err
+	}
+	return errs
+}
+
+// venue is where a conference takes place. Whoever calls a method has the
+// conference locked, but for roster, which is called with mu held.
+type venue interface {
+	add(ctx context.Context, call *sip.Call) error
+	remove(ctx context.Context, p Participant) error
+	mute(ctx context.Context, p Participant, on bool) error
+	roster() []Participant
+	split(ctx context.Context) ([]*sip.Call, error)
+	leave(ctx context.Context) error
+	close(ctx context.Context) error
 }
 
 // A Conference is calls that were merged. Its methods may be called from any
 // goroutine.
 type Conference struct {
-	mixer  offeranswer.Mixer
+	at     venue
 	max    int
+	log    *slog.Logger
 	ctx    context.Context // ends with the conference
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -76,66 +140,59 @@ type Conference struct {
 	busy chan struct{}
 
 	mu      sync.Mutex
-	members []*member // in the order they came
 	changed chan struct{}
 	over    bool
 }
 
-type member struct {
-	call  *sip.Call
-	media offeranswer.Media
-	since time.Time
-	muted bool
-}
-
-// Merge makes a conference of calls, of one or several accounts. Those that the
-// user holds are resumed; one that cannot be is an error, and then every call is
-// as it was. The conference ends when the last participant has gone. Errors wrap
-// [ErrCall], [ErrFull], what Resume said, or the mixer's.
-func Merge(ctx context.Context, cfg *Config, calls ...*sip.Call) (*Conference, error) {
-	if cfg == nil || cfg.NewMixer == nil {
-		return nil, errors.New("conference: no mixer")
-	}
-	m, err := cfg.NewMixer()
-	if err != nil {
-		return nil, err
-	}
-	c := &Conference{mixer: m, max: cfg.MaxParticipants, busy: make(chan struct{}, 1), changed: make(chan struct{})}
+func newConference(cfg *Config) *Conference {
+	c := &Conference{max: cfg.MaxParticipants, log: cfg.Logger, busy: make(chan struct{}, 1), changed: make(chan struct{})}
 	if c.max == 0 {
 		c.max = DefaultMaxParticipants
 	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	var resumed []*sip.Call
-	for _, call := range calls {
-		held := call.Held().Local
-		if err := c.Add(ctx, call); err != nil {
-			defer c.end()
-			for _, call := range resumed {
-				err = errors.Join(err, holdAgain(ctx, call))
-			}
-			return nil, err
-		}
-		if held {
-			resumed = append(resumed, call)
-		}
-	}
-	if len(calls) == 0 {
-		c.end()
-		return nil, fmt.Errorf("%w: there is none", ErrCall)
-	}
-	return c, nil
+	return c
 }
 
-// undoTime is how long it may take to put calls back on hold after a merge that
-// failed.
-const undoTime = 10 * time.Second
-
-// holdAgain undoes Resume, or one that was given up. It has a time of its own: it
-// does not depend on the caller's patience.
-func holdAgain(ctx context.Context, call *sip.Call) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
-	defer cancel()
-	return alive(call.Hold(ctx))
+// Merge makes a conference of calls, of one or several accounts. On the device
+// those that the user holds are resumed; one that cannot be is an error, and
+// then every call is as it was. The conference ends when the last participant
+// has gone.
+//
+// With Factory the account of the first call makes a conference on the network:
+// it calls the factory, and has the focus call each peer in the place of the
+// call with him (REFER with Replaces); a peer that the focus cannot get so is
+// asked to call the conference himself. Where only some come there is a
+// conference, and the error is a *[MergeError]. Where the factory does not
+// answer with a conference, or nobody comes, the device mixes, unless
+// FactoryOnly says otherwise or it cannot; [Conference.Call] tells which.
+//
+// Errors wrap [ErrCall], [ErrFull], [ErrNoFocus], what Dial said of the factory,
+// what Resume said, or the mixer's; or are a *MergeError.
+func Merge(ctx context.Context, cfg *Config, calls ...*sip.Call) (*Conference, error) {
+	switch {
+	case cfg == nil || cfg.NewMixer == nil && cfg.Factory == "":
+		return nil, errors.New("conference: no mixer")
+	case cfg.FactoryOnly && cfg.Factory == "":
+		return nil, errors.New("conference: no factory")
+	case len(calls) == 0:
+		return nil, fmt.Errorf("%w: there is none", ErrCall)
+	}
+	if cfg.Factory == "" {
+		return mergeHere(ctx, cfg, calls)
+	}
+	c, err := mergeThere(ctx, cfg, calls)
+	if c != nil || cfg.NewMixer == nil || cfg.FactoryOnly || ctx.Err() != nil || errors.Is(err, ErrCall) || errors.Is(err, ErrFull) {
+		return c, err
+	}
+	c, here := mergeHere(ctx, cfg, calls)
+	if here != nil {
+		return nil, errors.Join(err, here)
+	}
+	c.log.Warn("the device mixes", "factory", cfg.Factory, "error", err)
+	return c, nil
 }
 
 // alive is err, unless the call has ended: then there is nothing to be done.
@@ -167,98 +224,34 @@ func (c *Conference) lock(ctx context.Context) error {
 
 func (c *Conference) unlock() { <-c.busy }
 
+// Call is the user's own call with the focus of a conference on the network: its
+// media are what he hears and says. Nil where the device mixes.
+func (c *Conference) Call() *sip.Call {
+	if n, ok := c.at.(*network); ok {
+		return n.call
+	}
+	return nil
+}
+
+// URI is where others can call the conference (RFC 4579 §5.1); "" where the
+// device mixes.
+func (c *Conference) URI() string {
+	if n, ok := c.at.(*network); ok {
+		return n.uri
+	}
+	return ""
+}
+
 // Add lets the peer of a call take part, and resumes the call if the user holds
-// it. An error changes nothing: it wraps [ErrCall], [ErrFull], [ErrClosed], what
-// Resume said, or the mixer's.
+// it and the device mixes. An error changes nothing: it wraps [ErrCall],
+// [ErrFull], [ErrClosed], what Resume said, or the mixer's; on the network it is
+// a *[MergeError].
 func (c *Conference) Add(ctx context.Context, call *sip.Call) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
 	defer c.unlock()
-	m := &member{call: call, media: call.Media(), since: time.Now()}
-	c.mu.Lock()
-	n := len(c.members)
-	twice := slices.ContainsFunc(c.members, func(o *member) bool { return o.call == call })
-	c.mu.Unlock()
-	switch {
-	case twice:
-		return fmt.Errorf("%w: it does already", ErrCall)
-	case n >= c.max:
-		return ErrFull
-	case call.State() != sip.CallEstablished || m.media == nil:
-		return fmt.Errorf("%w: it is %v", ErrCall, call.State())
-	}
-	// Into the mixer first: what the user would say to this peer alone is not
-	// heard in between.
-	if err := c.mixer.Add(m.media); err != nil {
-		return fmt.Errorf("conference: the mixer: %w", err)
-	}
-	held := call.Held().Local
-	var err error
-	if held {
-		if err = call.Resume(ctx); err != nil {
-			err = fmt.Errorf("conference: resuming the call: %w", err)
-		}
-	}
-	if err == nil {
-		err = c.enter(m)
-	}
-	if err != nil {
-		if held {
-			err = errors.Join(err, holdAgain(ctx, call))
-		}
-		return errors.Join(err, c.mixer.Remove(m.media))
-	}
-	return nil
-}
-
-// enter puts a member on the list, unless the last one has gone meanwhile and
-// the conference with him.
-func (c *Conference) enter(m *member) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over {
-		return ErrClosed
-	}
-	c.members = append(c.members, m)
-	c.change()
-	c.wg.Go(func() { c.watch(m) })
-	return nil
-}
-
-// watch follows a call until it ends or the conference does.
-func (c *Conference) watch(m *member) {
-	for e := range m.call.Events(c.ctx) {
-		if e.Kind == sip.HoldChanged || e.Kind == sip.PartyChanged {
-			c.mu.Lock()
-			c.change()
-			c.mu.Unlock()
-		}
-	}
-	if c.ctx.Err() == nil {
-		c.drop(m)
-	}
-}
-
-// drop takes out who has gone. The last one takes the conference along.
-func (c *Conference) drop(m *member) {
-	c.mu.Lock()
-	i := slices.Index(c.members, m)
-	if i < 0 {
-		c.mu.Unlock()
-		return
-	}
-	c.members = slices.Delete(c.members, i, i+1)
-	last := len(c.members) == 0
-	c.change()
-	if last {
-		c.finish()
-	}
-	c.mu.Unlock()
-	_ = c.mixer.Remove(m.media)
-	if last {
-		_ = c.mixer.Close()
-	}
+	return c.at.add(ctx, call)
 }
 
 // change wakes those up who follow the conference. The caller holds mu.
@@ -271,69 +264,37 @@ func (c *Conference) change() {
 func (c *Conference) finish() {
 	if !c.over {
 		c.over = true
-		c.members = nil
 		c.cancel()
 		c.change()
 	}
 }
 
-// end is finish, with all that belongs to the conference.
-func (c *Conference) end() {
-	c.mu.Lock()
-	c.finish()
-	c.mu.Unlock()
-	_ = c.mixer.Close()
-	c.wg.Wait()
-}
-
-// find returns who p is. The caller holds mu.
-func (c *Conference) find(p Participant) *member {
-	i := slices.IndexFunc(c.members, func(m *member) bool { return m.call == p.Call })
-	if i < 0 {
-		return nil
-	}
-	return c.members[i]
-}
-
 // Remove hangs up on a participant. Those who are left go on, also if it is one.
-// The error is [ErrParticipant], [ErrClosed], or what Hangup said.
+// The error is [ErrParticipant], [ErrClosed], or what Hangup said. On the network
+// the server is asked to (RFC 4579 §5.11): [ErrForbidden] where it refuses,
+// [ErrUnsupported] where it does not know how; both wrap its answer, if any.
 func (c *Conference) Remove(ctx context.Context, p Participant) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
 	defer c.unlock()
-	c.mu.Lock()
-	m := c.find(p)
-	c.mu.Unlock()
-	if m == nil {
-		return ErrParticipant
-	}
-	c.drop(m)
-	return alive(m.call.Hangup(ctx))
+	return c.at.remove(ctx, p)
 }
 
 // Mute keeps what a participant says from the others, and lets it hear them. The
-// error is [ErrParticipant], [ErrClosed], or the mixer's.
+// error is [ErrParticipant], [ErrClosed], or the mixer's. On the network it is
+// [ErrUnsupported]: SIP has no request for it.
 func (c *Conference) Mute(ctx context.Context, p Participant, on bool) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
 	defer c.unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m := c.find(p)
-	if m == nil {
-		return ErrParticipant
-	}
-	if err := c.mixer.Mute(m.media, on); err != nil {
-		return err
-	}
-	m.muted = on
-	c.change()
-	return nil
+	return c.at.mute(ctx, p, on)
 }
 
-// Participants are the others who take part now, in the order they came.
+// Participants are the others who take part now, in the order they came. On the
+// network they are those whom the server names (RFC 4575), and as long as it
+// names none those who were brought in by this Conference.
 func (c *Conference) Participants() []Participant {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -342,14 +303,10 @@ func (c *Conference) Participants() []Participant {
 
 // roster is called with mu held.
 func (c *Conference) roster() []Participant {
-	out := make([]Participant, 0, len(c.members))
-	for _, m := range c.members {
-		out = append(out, Participant{
-			ID: m.call.ID(), Party: m.call.Remote(), Call: m.call,
-			Since: m.since, Muted: m.muted, Held: m.call.Held(),
-		})
+	if c.over {
+		return nil
 	}
-	return out
+	return c.at.roster()
 }
 
 // Changes yields who takes part, now and whenever that or what is known of them
@@ -372,7 +329,8 @@ func (c *Conference) Changes(ctx context.Context) iter.Seq[[]Participant] {
 	}
 }
 
-// Wait returns nil when the conference is over, or the context's error.
+// Wait returns nil when the conference is over, for this user at least, or the
+// context's error.
 func (c *Conference) Wait(ctx context.Context) error {
 	select {
 	case <-c.ctx.Done():
@@ -385,55 +343,63 @@ func (c *Conference) Wait(ctx context.Context) error {
 // Split makes single calls of the conference again, which is then over: all but
 // the first are on hold. The calls are in the order they came. An error wraps
 // what Hold said of a call that could not be held, and the rest is done all the
-// same.
+// same. On the network it is [ErrUnsupported], and the conference goes on: there
+// are no calls any more that it could be split into.
 func (c *Conference) Split(ctx context.Context) ([]*sip.Call, error) {
-	calls, err := c.dissolve(ctx)
-	if err != nil {
+	if err := c.lock(ctx); err != nil {
 		return nil, err
 	}
-	// On hold before they leave the mixer, so that nobody hears what is meant
-	// for the first one.
-	var errs []error
-	for _, call := range calls[min(1, len(calls)):] {
-		if err := alive(call.Hold(ctx)); err != nil {
-			errs = append(errs, fmt.Errorf("conference: holding the call: %w", err))
-		}
-	}
-	c.end()
-	return calls, errors.Join(errs...)
+	defer c.unlock()
+	return c.at.split(ctx)
 }
 
-// Close ends the conference for all: everyone is hung up on. It is idempotent.
-// The error wraps what Hangup said.
+// Leave takes the user out, and lets the others go on; the conference is then
+// over for him. A single participant is hung up on.
+//
+// On the device two participants are connected with each other (attended
+// transfer). More can only go on in a conference on the network: with
+// Config.Factory they are moved into one, otherwise the error is [ErrLeave], and
+// so it is with two whose calls are of different accounts. If not all can be
+// moved the error is a *[MergeError], and the conference goes on with the user;
+// those who were moved are one participant, the focus. Any other error, of the
+// transfer or of the factory, leaves everything as it was.
+//
+// On the network it is BYE. Whether the others go on is the server's to say: it
+// may end what the user has made.
+func (c *Conference) Leave(ctx context.Context) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	return c.at.leave(ctx)
+}
+
+// Close ends the conference for all: everyone is hung up on. On the network it
+// is like Leave. It is idempotent. The error wraps what Hangup said.
 func (c *Conference) Close(ctx context.Context) error {
-	calls, err := c.dissolve(ctx)
+	err := c.lock(ctx)
 	if errors.Is(err, ErrClosed) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, call := range calls {
-		errs = append(errs, alive(call.Hangup(ctx)))
-	}
-	c.end()
-	return errors.Join(errs...)
+	defer c.unlock()
+	return c.at.close(ctx)
 }
 
-// dissolve lets nobody in any more and returns the calls, which are still mixed.
-// The caller ends the conference.
-func (c *Conference) dissolve(ctx context.Context) ([]*sip.Call, error) {
-	if err := c.lock(ctx); err != nil {
-		return nil, err
+// check refuses calls that cannot be merged.
+func check(calls []*sip.Call, most int) error {
+	if len(calls) > most {
+		return ErrFull
 	}
-	defer c.unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	calls := make([]*sip.Call, 0, len(c.members))
-	for _, m := range c.members {
-		calls = append(calls, m.call)
+	for i, call := range calls {
+		switch {
+		case slices.Contains(calls[:i], call):
+			return fmt.Errorf("%w: it does already", ErrCall)
+		case call.State() != sip.CallEstablished:
+			return fmt.Errorf("%w: it is %v", ErrCall, call.State())
+		}
 	}
-	c.finish()
-	return calls, nil
+	return nil
 }
