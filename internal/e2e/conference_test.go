@@ -36,16 +36,22 @@ const toneAlice = 440.0
 
 func newMeeting(t *testing.T) *meeting {
 	t.Helper()
-	w := newWorld(t, func(c *siptest.Config) {
+	return newMeetingOver(t, sip.TLS, func(*siptest.Config) {})
+}
+
+func newMeetingOver(t *testing.T, tr sip.Transport, mod func(*siptest.Config)) *meeting {
+	t.Helper()
+	w := newWorld(t, mod, func(c *siptest.Config) {
 		c.Users = append(c.Users, siptest.User{Name: "dave", Number: "1004"})
 	})
-	m := &meeting{t: t, alice: w.phone("alice", settings{}), ear: new(ear)}
+	over := w.over(tr)
+	m := &meeting{t: t, alice: w.phone("alice", settings{ua: over}), ear: new(ear)}
 	for i, who := range []struct {
 		name, codec string
 		hz          float64
 		to          **party
 	}{{"bob", "PCMU", 650, &m.bob}, {"carol", "G722", 975, &m.carol}, {"dave", "PCMU", 1350, &m.dave}} {
-		p := w.phone(who.name, settings{media: media.Config{Codecs: codecsNamed(who.codec)}})
+		p := w.phone(who.name, settings{ua: over, media: media.Config{Codecs: codecsNamed(who.codec)}})
 		mine, theirs := m.alice.call(p, who.name)
 		must(t, theirs.sess.SetSource(media.NewTone(rate, -24, who.hz)))
 		must(t, mine.sess.SetSource(media.NewTone(rate, -24, toneAlice)))
