@@ -2,8 +2,8 @@
 // There is nothing to import here; what there is to import is this:
 //
 //   - [github.com/hoorn-phone/hoorn/sip]: a user agent. An account registers,
-//     calls, is called, holds, transfers, is
-//     transferred, subscribes. Signalling only (RFC 3261, 3263, 3581, 5626, 5627, 5922, 8760).
+//     calls, is called, holds, transfers, subscribes. Signalling only (RFC 3261,
+//     3262, 3263, 3311, 3515, 3581, 3891, 4028, 5626, 5627, 5922, 6665, 8760).
 //   - [github.com/hoorn-phone/hoorn/sip/broadworks]: services that are reached
 //     by access codes: park, pickup, forwarding, do not disturb.
 //   - [github.com/hoorn-phone/hoorn/sip/offeranswer]: the seam between a call
@@ -11,16 +11,10 @@
 //   - [github.com/hoorn-phone/hoorn/sip/callpull]: the calls of the user's
 //     other devices, and how one of them comes here, or goes there.
 //   - [github.com/hoorn-phone/hoorn/sip/conference]: calls merged.
-//   - [github.com/hoorn-phone/hoorn/sip/broadworks]: everyday services by
-//     access code.
 //   - [github.com/hoorn-phone/hoorn/sip/dialoginfo], mwi, confinfo beside it:
 //     documents of event packages (RFC 4235, 3842, 4575).
 //   - [github.com/hoorn-phone/hoorn/sip/siptest]: a telephone exchange inside
 //     the process, for demos and for your tests.
-//   - [github.com/hoorn-phone/hoorn/sip/callpull]: the calls on the user's
-//     other devices, and how one of them comes here.
-//   - [github.com/hoorn-phone/hoorn/sip/dialoginfo] and
-//     [github.com/hoorn-phone/hoorn/sip/mwi]: documents of event packages (RFC 4235, 3842).
 //   - [github.com/hoorn-phone/hoorn/sip/siptrace]: captures for Wireshark and
 //     sngrep of what a user agent said, decrypted.
 //   - [github.com/hoorn-phone/hoorn/media]: an engine for audio: RTP, SRTP,
