@@ -45,11 +45,20 @@ func (d *dialogSource) Left(_ time.Time, w *subscribe.Watcher, _ error) {
 	d.l.forgetWatched(dialoginfo.Package, d.user)
 }
 
-// news compares the dialogs with those of the last time.
+// news tells whether some subscriber was told something else last.
 func (d *dialogSource) news(now time.Time) bool {
-	before := d.last
-	d.last = d.dialogs(now)
-	return !slices.EqualFunc(before, d.last, func(a, b dialoginfo.Dialog) bool { return a.ID == b.ID && !changed(a, b) })
+	dialogs := d.dialogs(now)
+	for _, told := range d.told {
+		if len(told) != len(dialogs) {
+			return true
+		}
+		for _, dialog := range dialogs {
+			if before, there := told[dialog.ID]; !there || changed(before, dialog) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // State is all dialogs, or those that have changed since this subscriber was
@@ -59,8 +68,7 @@ func (d *dialogSource) State(now time.Time, w *subscribe.Watcher, full bool) (st
 	doc := dialoginfo.Document{Entity: sipwire.FormatURI(&uri), Version: w.Version(), Full: full}
 	before := d.told[w]
 	told := make(map[string]dialoginfo.Dialog)
-	d.last = d.dialogs(now)
-	for _, dialog := range d.last {
+	for _, dialog := range d.dialogs(now) {
 		told[dialog.ID] = dialog
 		if full || changed(before[dialog.ID], dialog) {
 			doc.Dialogs = append(doc.Dialogs, dialog)
