@@ -35,13 +35,13 @@ func (c *Call) Focus() string {
 }
 
 // learnFocus looks whether who sent an INVITE, or has taken one, is a focus.
-func (set *dialogSet) learnFocus(m sipgo.Message) {
-	set.focus = ""
+func (s *dialogSet) learnFocus(m sipgo.Message) {
+	s.focus = ""
 	if cs := sipwire.Contacts(m); len(cs) == 1 {
 		if _, ok := sipwire.Param(cs[0].Params, "isfocus"); ok {
 			uri := *cs[0].Address.Clone()
 			uri.Headers = nil
-			set.focus = sipwire.FormatURI(&uri)
+			s.focus = sipwire.FormatURI(&uri)
 		}
 	}
 }

@@ -26,7 +26,7 @@ type Fork struct {
 	Heard bool
 }
 
-// ErrFork: there is no such fork, or it has no media yet.
+// ErrFork is the error of a fork that is not there, or has no media yet.
 var ErrFork = call.ErrFork
 
 // Forks are those who are called at the moment, in the order in which they

@@ -82,9 +82,6 @@ func (v Verification) String() string {
 	return "Verification(" + strconv.Itoa(int(v)) + ")"
 }
 
-// and is the worse of two opinions; who has none does not count.
-func (v Verification) and(w Verification) Verification { return max(v, w) }
-
 // maxDiversions bounds the entries of Diversion and History-Info that are read.
 const maxDiversions = 20
 
@@ -319,17 +316,17 @@ func cutVerstat(s string) (without, verstat string) {
 
 // learnIdentity takes what the server says of whom an INVITE of ours has
 // reached (RFC 3325 §5: P-Asserted-Identity in responses).
-func (set *dialogSet) learnIdentity(r *sipgo.Response) {
-	c := set.c
-	if set.inv == nil || c.ua.acct.direct || r.StatusCode <= 100 || r.StatusCode >= 300 {
+func (s *dialogSet) learnIdentity(r *sipgo.Response) {
+	c := s.c
+	if s.inv == nil || c.ua.acct.direct || r.StatusCode <= 100 || r.StatusCode >= 300 {
 		return
 	}
 	asserted := assertedBy(r)
 	if len(asserted) == 0 {
 		return
 	}
-	set.identity.Asserted = asserted
-	if set == c.set {
+	s.identity.Asserted = asserted
+	if s == c.set {
 		c.mu.Lock()
 		c.identity.Asserted = asserted
 		c.mu.Unlock()

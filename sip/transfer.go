@@ -30,8 +30,8 @@ type TransferOptions struct {
 // peers it has joined.
 const graceFor = 32 * time.Second
 
-// ErrTransferUnknown: the peer accepted to do what a REFER asks, and never told
-// what became of it.
+// ErrTransferUnknown is the error of a transfer whose peer accepted to do what
+// was asked, and never told what became of it.
 var ErrTransferUnknown = errors.New("sip: the peer did not tell what became of the transfer")
 
 // TransferEvent is news of a transfer.

@@ -34,7 +34,6 @@ type dialogSource struct {
 	l     *life
 	user  *User
 	since map[*leg]time.Time  // when legs were answered
-	last  []dialoginfo.Dialog // when news were asked for
 	told  map[*subscribe.Watcher]map[string]dialoginfo.Dialog
 }
 
