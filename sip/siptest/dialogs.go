@@ -33,7 +33,7 @@ func init() {
 type dialogSource struct {
 	l     *life
 	user  *User
-	since map[*leg]time.Time  // when legs were answered
+	since map[*leg]time.Time // when legs were answered
 	told  map[*subscribe.Watcher]map[string]dialoginfo.Dialog
 }
 
