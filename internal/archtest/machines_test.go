@@ -20,6 +20,7 @@ var machines = []string{
 	"./internal/negotiate",   // RFC 3264
 	"./internal/sdes",        // RFC 4568
 	"./internal/sipwire",     // SIP messages in bytes
+	"./internal/passport",    // RFC 8225
 	"./internal/jitter",      // the jitter buffer
 }
 
