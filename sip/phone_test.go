@@ -335,7 +335,7 @@ func TestMissed(t *testing.T) {
 		}{{"", 1}, {"Reason: SIP;cause=200", 1}, {"Reason: SIP;cause=603", 1}, {"", 2}, {"", 2}} {
 			id := "m" + itoa(i)
 			p.rings(t, c, id)
-			time.Sleep(3 * time.Second)
+			<-time.After(3 * time.Second) // virtual
 			var lines []string
 			if tt.reason != "" {
 				lines = []string{tt.reason}
