@@ -192,6 +192,9 @@ func (s *Services) dial(ctx context.Context, f Feature, target string, o *sip.Di
 // set dials a code that only changes something.
 func (s *Services) set(ctx context.Context, f Feature, target string) error {
 	c, err := s.dial(ctx, f, target, nil)
+	if errors.Is(err, sip.ErrEnded) {
+		return nil // answered, and ended by the server before we could look
+	}
 	if err != nil {
 		return err
 	}
