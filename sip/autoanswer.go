@@ -19,8 +19,8 @@ const maxAnswerAfter = time.Minute
 // itself, and after how long:
 //
 //	Call-Info: <sip:as.example.com>;answer-after=0
-//	Answer-Mode: Auto                                (RFC 5373 §4.3)
-//	Priv-Answer-Mode: Auto                           (§4.4)
+//	Answer-Mode: Auto                                (RFC 5373)
+//	Priv-Answer-Mode: Auto
 //	Alert-Info: <http://127.0.0.1>;info=alert-autoanswer
 //
 // Priv-Answer-Mode counts over the account's own flow alone: whoever sends it
@@ -46,7 +46,7 @@ func autoAnswerOf(req *sipgo.Request, own bool) (after time.Duration, ok bool) {
 	return 0, false
 }
 
-// isAuto reads an answer-mode-value (RFC 5373 §4.3.1).
+// isAuto reads an answer-mode-value (RFC 5373).
 func isAuto(v string) bool {
 	mode, _, ok := sipwire.ParseValue(v)
 	return ok && strings.EqualFold(mode, "Auto")

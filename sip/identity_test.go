@@ -122,7 +122,6 @@ func TestVerstat(t *testing.T) {
 // How a call came here.
 func TestDiversions(t *testing.T) {
 	id := identityOf(inviteWith(t, "<sip:a@h>;tag=1",
-		// RFC 5806 §7.1 has this form.
 		`Diversion: "Bob" <sip:Bob@b.example>;reason=User-Busy;counter=2`,
 		`Diversion: <sip:carol@b.example>;reason="unconditional";privacy=off;screen=no, <tel:+1>;counter=0`,
 	), true)
@@ -135,7 +134,7 @@ func TestDiversions(t *testing.T) {
 		t.Errorf("Diversion: %+v", id.Diversions)
 	}
 
-	// RFC 7044 §5.2
+	// A hi-entry has its Reason in the URI (RFC 7044 §10.2).
 	id = identityOf(inviteWith(t, "<sip:a@h>;tag=1",
 		`History-Info: <sip:bob@example.com>;index=1`,
 		`History-Info: <sip:bob@192.0.2.7?Reason=SIP%3Bcause%3D302>;index=1.1;rc=1, "Bob" <sip:bob@192.0.2.3>;index=1.2;mp=1`,
@@ -167,7 +166,7 @@ func TestAutoAnswerAsked(t *testing.T) {
 		{"Call-Info: <sip:h>;answer-after=4000000000", maxAnswerAfter, true, false},
 		{"Call-Info: <sip:h>;answer-after=soon", 0, false, false},
 		{"Call-Info: <sip:h;answer-after=0>", 0, false, false},
-		{"Answer-Mode: Auto", 0, true, false}, // RFC 5373 §4.3.1
+		{"Answer-Mode: Auto", 0, true, false}, // RFC 5373
 		{"Answer-Mode: auto;require", 0, true, false},
 		{"Answer-Mode: Manual", 0, false, false},
 		{"Priv-Answer-Mode: Auto", 0, true, true},

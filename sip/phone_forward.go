@@ -93,11 +93,11 @@ func (c *Call) diverted(to sipgo.Uri, reason string) []sipgo.Header {
 	ours := sipwire.FormatNameAddr(c.ua.acct.name, &c.ua.acct.aor, sipgo.HeaderParams{{K: "reason", V: reason}, {K: "counter", V: "1"}})
 	for _, v := range append([]string{ours}, slices.Collect(sipwire.Values(c.invite, "Diversion"))...) {
 		if len(headers) <= maxDiversions {
-			headers = append(headers, sipgo.NewHeader("Diversion", v)) // the latest on top (RFC 5806 §4.1)
+			headers = append(headers, sipgo.NewHeader("Diversion", v)) // the latest on top (RFC 5806)
 		}
 	}
 	if history := c.Identity().History; len(history) > 0 && sipwire.HasToken(c.invite, "Supported", "histinfo") {
-		// The response has what the request had (RFC 7044 §7), and the Contact
+		// The response has what the request had (RFC 7044), and the Contact
 		// says which entry was mapped to somebody else (§5).
 		contact.Params = sipgo.HeaderParams{{K: "mp", V: history[len(history)-1].Index}}
 		n := 0

@@ -57,7 +57,7 @@ func (c *Call) recurse(now time.Time, set *dialogSet) *dialogSet {
 		for _, name := range []string{"Diversion", "History-Info"} {
 			for _, v := range headerValues(r, name) {
 				// As it came: whoever is called is to know how he got it (RFC
-				// 5806 §3, RFC 7044 §5.2).
+				// 5806, RFC 7044).
 				inv.headers = append(inv.headers[:len(inv.headers):len(inv.headers)], sipgo.NewHeader(name, v))
 			}
 		}

@@ -16,7 +16,7 @@ type SessionID struct {
 	Remote string
 }
 
-// nilUUID stands for a side that is not known yet (RFC 7989 §4.1).
+// nilUUID stands for a side that is not known yet (RFC 7989 §5).
 const nilUUID = "00000000000000000000000000000000"
 
 // maxSessions bounds the peers of one call whose UUIDs are kept: its forks,
@@ -92,8 +92,9 @@ func sessionKey(m sipgo.Message, peerTag string) string {
 	return sipwire.Header(m, "Call-ID") + "\x00" + peerTag
 }
 
-// parseSessionID reads the sender's half, which is the other half for us. It
-// is all there was before RFC 7989 (RFC 7329).
+// parseSessionID reads the sender's half, which is the other half for us. Its
+// hexadecimal is lower-case (RFC 7989 §5); who writes it otherwise means the
+// same. It is all there was before RFC 7989 (RFC 7329; §11).
 func parseSessionID(value string) (uuid string, ok bool) {
 	uuid, _, _ = strings.Cut(value, ";")
 	uuid = strings.ToLower(strings.TrimSpace(uuid))

@@ -15,7 +15,7 @@ const maxDiversions = 5
 
 // cause is why a call does not go where it was meant to.
 type cause struct {
-	reason string // of RFC 5806 §4
+	reason string // of RFC 5806
 	number int    // its cause in History-Info (RFC 7544 §3.2)
 	status int    // what the caller gets if it goes nowhere else
 }
@@ -46,7 +46,7 @@ func (t trail) by(u *User) bool {
 func (t trail) and(u *User, why cause) trail { return append(slices.Clip(t), diversion{u, why}) }
 
 // headers tell where a call comes from that is on its way to a user: Diversion,
-// "the topmost" being the most recent (RFC 5806 §4), and History-Info, whose
+// "the topmost" being the most recent (RFC 5806), and History-Info, whose
 // first entry is whom it was meant for (RFC 7044 §5). They say nothing of a
 // call that was not forwarded.
 func (t trail) headers(to *User, domain string) []sipgo.Header {

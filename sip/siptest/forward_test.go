@@ -15,7 +15,7 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
 
-// RFC 5806 §4, RFC 7044 §5, RFC 7544 §3.2: what a device hears of who has
+// RFC 5806, RFC 7044 §5, RFC 7544 §3.2: what a device hears of who has
 // forwarded a call to it, and when it is called.
 func TestForward(t *testing.T) {
 	const secs = time.Second

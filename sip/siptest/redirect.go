@@ -7,7 +7,7 @@ import (
 )
 
 // deflected is why a call goes elsewhere whose device has redirected it
-// (RFC 5806 §4; RFC 4458 §2).
+// (RFC 5806; RFC 4458 §2).
 var deflected = cause{"deflection", 480, 480}
 
 // followed goes on with a call where a device's 3xx sends it: to the first
