@@ -50,6 +50,7 @@ type bridge struct {
 	moving   *move        // its ends come from elsewhere, and may go back
 	away     bool         // one end is in another bridge, and may come back
 	seat     *seat        // in a conference: an end alone is its party
+	box      *User        // an end alone speaks into his mailbox
 	invite   *invitation  // what rings devices for a conference; nil: none does
 	patient  *end         // whose question is repeated while the other end is busy
 	retry    timerq.Timer // of that
@@ -105,8 +106,12 @@ func (e *end) assert(m sipgo.Message) {
 	if !ok || req.Method != sipgo.INVITE || sipwire.ToTag(req) == "" || e.b == nil {
 		return
 	}
-	if o := e.b.partner(e); o != nil && o != e && o.user != nil && !o.private {
-		req.AppendHeader(sipgo.NewHeader("P-Asserted-Identity", o.user.identity(e.l.cfg.Domain)))
+	with := e.b.box
+	if o := e.b.partner(e); o != nil && o != e && !o.private {
+		with = o.user
+	}
+	if with != nil {
+		req.AppendHeader(sipgo.NewHeader("P-Asserted-Identity", with.identity(e.l.cfg.Domain)))
 	}
 }
 

@@ -28,6 +28,8 @@ type CallInfo struct {
 	Legs []CallLeg
 	// Parked says that one leg waits for somebody to retrieve it, with music.
 	Parked bool
+	// Mailbox is whose mailbox the leg is in, to leave a message; "" elsewhere.
+	Mailbox string
 	// Conference is the URI of the conference that the leg is in, "" elsewhere.
 	Conference string
 	// Since is when its oldest leg began.
@@ -78,7 +80,13 @@ func (l *life) callList() []CallInfo {
 		}
 		e, ok := g.owner.(*end)
 		if !ok {
-			calls = append(calls, CallInfo{ID: g.m.ID(), State: stateOf(g), Legs: []CallLeg{l.callLeg(g, nil, nil)}, Since: g.since})
+			c := CallInfo{ID: g.m.ID(), State: stateOf(g), Legs: []CallLeg{l.callLeg(g, nil, nil)}, Since: g.since}
+			if s, ok := g.owner.(*serviceCall); ok {
+				if d, ok := s.svc.(*deposit); ok {
+					c.Mailbox = d.user.Name
+				}
+			}
+			calls = append(calls, c)
 			continue
 		}
 		if b := e.b; !b.over && !b.away && !bridges[b] {
@@ -109,7 +117,7 @@ func (b *bridge) ends() []*end {
 }
 
 func (b *bridge) info() CallInfo {
-	c := CallInfo{ID: b.id, State: CallTalking, Parked: b.accepted && b.winner == nil && b.called() && b.seat == nil}
+	c := CallInfo{ID: b.id, State: CallTalking, Parked: b.accepted && b.winner == nil && b.called() && b.seat == nil && b.box == nil}
 	for _, e := range b.ends() {
 		c.Legs = append(c.Legs, b.l.callLeg(e.leg, e.user, e.side))
 		if stateOf(e.leg) == CallRinging {
@@ -118,6 +126,9 @@ func (b *bridge) info() CallInfo {
 		if c.Since.IsZero() || e.since.Before(c.Since) {
 			c.Since = e.since
 		}
+	}
+	if b.box != nil {
+		c.Mailbox = b.box.Name
 	}
 	if b.seat != nil {
 		uri := b.seat.c.uri()

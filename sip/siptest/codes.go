@@ -53,8 +53,8 @@ const (
 	// CallPull brings here the call that another device of one's own has.
 	CallPull Feature = "call-pull"
 
-	// Mailboxes: the call that is held goes to that of an extension; one's own
-	// is listened to; one's indicator is put out.
+	// Mailboxes: the call that is held goes to that of an extension, one's own
+	// if there is none; one's own is listened to; one's indicator is put out.
 	VoicemailTransfer Feature = "voicemail-transfer"
 	VoicePortal       Feature = "voice-portal"
 	VoicemailOwn      Feature = "voicemail"

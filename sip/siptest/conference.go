@@ -229,7 +229,7 @@ func (c *conference) take(now time.Time, e *end, done func(now time.Time, status
 		}
 		b := &bridge{l: l, a: e, id: l.uuid()}
 		s := c.sit(now, b, e)
-		b.gather(nil, e, 0, func(now time.Time, err error) {
+		b.host(now, e, s.play, func(now time.Time, err error) {
 			if err != nil {
 				done(now, statusOf(err))
 				s.leave(now)
@@ -237,16 +237,6 @@ func (c *conference) take(now time.Time, e *end, done func(now time.Time, status
 			}
 			s.enter(now)
 			done(now, sipgo.StatusOK)
-		}, e)
-		e.attach(now, s.play, func(now time.Time, err error) {
-			switch {
-			case b.moving == nil: // somebody has hung up meanwhile
-			case err != nil:
-				e.silence()
-				b.undo(now, err)
-			default:
-				b.settled(now)
-			}
 		})
 	})
 }
@@ -361,16 +351,6 @@ func (c *conference) end(now time.Time) {
 		c.roster.Close(now, "noresource")
 	}
 	_ = c.mixer.Close()
-}
-
-// silence takes the lab's own media away again that were to be the partner.
-func (e *end) silence() {
-	e.side.mu.Lock()
-	defer e.side.mu.Unlock()
-	if loc := e.side.local; loc != nil {
-		e.side.stale = append(e.side.stale, loc)
-		e.side.local = nil
-	}
 }
 
 // checkName refuses a user whose name is that of the factory.

@@ -191,6 +191,10 @@ func (g *leg) partner(domain string) dialoginfo.Identity {
 			return dialoginfo.Identity{URI: sipwire.FormatURI(&uri), Display: o.user.DisplayName}
 		}
 	}
+	if e, ok := g.owner.(*end); ok && e.b != nil && e.b.box != nil {
+		uri := e.b.box.uri(domain)
+		return dialoginfo.Identity{URI: sipwire.FormatURI(&uri), Display: e.b.box.DisplayName}
+	}
 	if e, ok := g.owner.(*end); ok && e.conference() != nil {
 		uri := e.conference().uri()
 		return dialoginfo.Identity{URI: sipwire.FormatURI(&uri)}

@@ -78,6 +78,12 @@
 //     486: somebody waits there already. [ParkRetrieve], "*88": the caller gets
 //     who is parked, 404 if nobody is. After Calls.ParkRecall who parked the
 //     call is rung for it.
+//   - [VoicemailTransfer], "*55", and an extension behind it if it is not one's
+//     own: the far end of the call that the user has on hold leaves a message
+//     there; his leg gets BYE, and the call to the code is answered with a tone
+//     and ended. 404: no such mailbox, or it is full; 481: no call is on hold;
+//     485: several are; and what the far end says where it refuses (488). REFER to
+//     the code does it too, as to that of [Park].
 //   - [DirectedPickup], "*97", and [PickupBarge], "*33", with an extension
 //     behind them, and [GroupPickup], "*98": the caller gets the call that
 //     rings there, or the one that has rung longest in his User.Group. 404:
@@ -107,8 +113,7 @@
 // or not to be disturbed, or that he does not answer, go there unless he
 // forwards them: greeting, beep, and a recording that ends with #, silence, its
 // limit or the end of the call. *86 plays him his messages: 1 again, 7 deletes,
-// 9 keeps, # ends. *55 and an extension speaks into a mailbox without ringing
-// anybody. [Server.Mailbox] has what was said.
+// 9 keeps, # ends. [Server.Mailbox] has what was said.
 //
 // A conference has a package of its own, see there.
 //

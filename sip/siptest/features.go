@@ -125,7 +125,7 @@ const (
 
 func (p *prompt) begin(now time.Time, c *serviceCall) {
 	c.answer(now, func(ctx context.Context, s *media.Session) error {
-		keys := c.keys(ctx, s)
+		keys := c.l.keys(ctx, s)
 		if err := ask.play(ctx, s); err != nil {
 			return err
 		}
@@ -145,9 +145,9 @@ func (p *prompt) begin(now time.Time, c *serviceCall) {
 }
 
 // keys are the digits that a caller presses, until ctx ends.
-func (c *serviceCall) keys(ctx context.Context, s *media.Session) keypad {
+func (l *life) keys(ctx context.Context, s *media.Session) keypad {
 	ch := make(keypad, maxDigits)
-	c.l.work.Go(func() {
+	l.work.Go(func() {
 		for d := range s.DTMF(ctx) {
 			select {
 			case ch <- d.Key:

@@ -10,8 +10,8 @@ import (
 )
 
 // local are media of the lab in place of another device: music for who is
-// parked, silence for who picks up a call until it is his. Its methods run on the goroutines of
-// its end's media operations, one at a time.
+// parked, a mailbox, silence for who picks up a call until it is his. Its methods run
+// on the goroutines of its end's media operations, one at a time.
 type local struct {
 	e    *end
 	play func(ctx context.Context, s *media.Session) error // until ctx ends; nil: silence
@@ -43,6 +43,32 @@ func (e *end) sound(play func(ctx context.Context, s *media.Session) error) {
 		e.side.stale = append(e.side.stale, old)
 	}
 	e.side.local = loc
+}
+
+// silence takes the lab's own media away again that were to be the partner.
+func (e *end) silence() {
+	e.side.mu.Lock()
+	defer e.side.mu.Unlock()
+	if loc := e.side.local; loc != nil {
+		e.side.stale = append(e.side.stale, loc)
+		e.side.local = nil
+	}
+}
+
+// host moves an end into b, whose only one it is: the lab's own media become
+// its partner. If its device does not agree to that, it goes back.
+func (b *bridge) host(now time.Time, e *end, play func(ctx context.Context, s *media.Session) error, done func(now time.Time, err error)) {
+	b.gather(nil, e, 0, done, e)
+	e.attach(now, play, func(now time.Time, err error) {
+		switch {
+		case b.moving == nil: // it has hung up meanwhile
+		case err != nil:
+			e.silence()
+			b.undo(now, err)
+		default:
+			b.settled(now)
+		}
+	})
 }
 
 func (loc *local) open(ctx context.Context) (err error) {

@@ -49,15 +49,21 @@ func (l *life) extension(who *User, digits string) *User {
 	return l.srv.users.find(digits)
 }
 
-// park lets the far end of the caller's other call wait at an extension.
-func (l *life) park(now time.Time, s *transaction.Server, who *User, digits string) {
-	at := l.extension(who, digits)
-	es := l.talking(who, func(*end) bool { return true })
+// others are the user's calls with somebody; of several those of the device
+// that asks.
+func (l *life) others(s *transaction.Server, who *User, also func(e *end) bool) []*end {
+	es := l.talking(who, also)
 	if len(es) > 1 {
-		// That of the device that asks.
 		here := placeOf(s.Flow().(*transport.Flow))
 		es = slices.DeleteFunc(es, func(e *end) bool { return placeOf(e.flow) != here })
 	}
+	return es
+}
+
+// park lets the far end of the caller's other call wait at an extension.
+func (l *life) park(now time.Time, s *transaction.Server, who *User, digits string) {
+	at := l.extension(who, digits)
+	es := l.others(s, who, func(*end) bool { return true })
 	switch {
 	case at == nil || len(es) == 0:
 		l.respond(now, s, sipgo.StatusNotFound)

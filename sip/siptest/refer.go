@@ -227,14 +227,17 @@ func (t *transfer) blind(now time.Time, uri *sipgo.Uri) {
 	t.ring(now, c, l.cfg.Calls.RingTime, sipgo.NewHeader("Referred-By", "<"+sipwire.FormatURI(&by)+">"))
 }
 
-// toCode transfers to an access code: a call can be parked that way.
+// toCode transfers to an access code: a call can be parked that way, or sent to
+// a mailbox.
 func (t *transfer) toCode(now time.Time, f Feature, digits string) {
 	at := t.l.extension(t.by.user, digits)
 	switch {
-	case f != Park:
+	case f != Park && f != VoicemailTransfer:
 		t.failed(now, sipgo.StatusForbidden)
-	case at == nil:
+	case at == nil, f == VoicemailTransfer && !at.state.takes():
 		t.failed(now, sipgo.StatusNotFound)
+	case f == VoicemailTransfer:
+		t.l.depositEnd(now, t.who, at, t.taken)
 	default:
 		t.l.parkEnd(now, t.who, at, t.by.user, t.taken)
 	}

@@ -33,39 +33,42 @@ func depositFor(u *User, as identity) *deposit {
 }
 
 func (d *deposit) begin(now time.Time, c *serviceCall) {
+	c.answer(now, func(ctx context.Context, s *media.Session) error { return d.take(ctx, c.l, s) })
+}
+
+// take takes the message; who speaks has hung up when ctx ends.
+func (d *deposit) take(ctx context.Context, l *life, s *media.Session) error {
 	box := d.user.state.box
-	c.answer(now, func(ctx context.Context, s *media.Session) error {
-		keys := c.keys(ctx, s)
-		pcm, rate := box.greet()
-		if _, err := c.play(ctx, s, keys, rate, pcm); err != nil {
+	keys := l.keys(ctx, s)
+	pcm, rate := box.greet()
+	if _, err := l.play(ctx, s, keys, rate, pcm); err != nil {
+		return err
+	}
+	if err := s.Play(ctx, beepSource()); err != nil {
+		return err
+	}
+	d.m.At = time.Now()
+	t := newTaker(messageSilence, box.cfg.Limit)
+	if err := s.SetSink(t); err != nil {
+		return err
+	}
+	for more := true; more; {
+		select {
+		case key := <-keys:
+			more = key != '#'
+		case <-t.full:
+			more = false
+		case <-ctx.Done():
+			more = false
+		}
+	}
+	if d.m.PCM = t.taken(); len(d.m.PCM) > 0 {
+		if err := d.user.state.put(d.m); err != nil {
 			return err
 		}
-		if err := s.Play(ctx, beepSource()); err != nil {
-			return err
-		}
-		d.m.At = time.Now()
-		t := newTaker(messageSilence, box.cfg.Limit)
-		if err := s.SetSink(t); err != nil {
-			return err
-		}
-		for more := true; more; {
-			select {
-			case key := <-keys:
-				more = key != '#'
-			case <-t.full:
-				more = false
-			case <-ctx.Done(): // he has hung up
-				more = false
-			}
-		}
-		if d.m.PCM = t.taken(); len(d.m.PCM) > 0 {
-			if err := d.user.state.put(d.m); err != nil {
-				return err
-			}
-			c.l.mailed(d.user)
-		}
-		return ctx.Err()
-	})
+		l.mailed(d.user)
+	}
+	return ctx.Err()
 }
 
 func beepSource() media.Source {
@@ -74,11 +77,11 @@ func beepSource() media.Source {
 
 // play plays until the end, or until the caller presses a key, which it
 // returns; 0 for none.
-func (c *serviceCall) play(ctx context.Context, s *media.Session, keys keypad, rate int, pcm []int16) (rune, error) {
+func (l *life) play(ctx context.Context, s *media.Session, keys keypad, rate int, pcm []int16) (rune, error) {
 	playing, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
-	c.l.work.Go(func() { done <- s.Play(playing, media.NewPCMSource(rate, pcm, false)) })
+	l.work.Go(func() { done <- s.Play(playing, media.NewPCMSource(rate, pcm, false)) })
 	select {
 	case err := <-done:
 		return 0, err
@@ -104,12 +107,12 @@ func (p *portal) begin(now time.Time, c *serviceCall) {
 				}
 			}
 		}
-		keys := c.keys(ctx, s)
+		keys := c.l.keys(ctx, s)
 		if err := ask.play(ctx, s); err != nil {
 			return err
 		}
 		for _, m := range list {
-			more, err := p.message(ctx, c, s, keys, m)
+			more, err := p.message(ctx, c.l, s, keys, m)
 			if err != nil || !more {
 				return err
 			}
@@ -119,12 +122,12 @@ func (p *portal) begin(now time.Time, c *serviceCall) {
 }
 
 // message plays one, and does with it what he wants.
-func (p *portal) message(ctx context.Context, c *serviceCall, s *media.Session, keys keypad, m VoiceMessage) (more bool, err error) {
+func (p *portal) message(ctx context.Context, l *life, s *media.Session, keys keypad, m VoiceMessage) (more bool, err error) {
 	key := '1'
 	for {
 		switch key {
 		case '1':
-			if key, err = c.play(ctx, s, keys, soundRate, m.PCM); err != nil {
+			if key, err = l.play(ctx, s, keys, soundRate, m.PCM); err != nil {
 				return false, err
 			}
 			if key != 0 {
@@ -132,7 +135,7 @@ func (p *portal) message(ctx context.Context, c *serviceCall, s *media.Session, 
 			}
 		case '7', '9':
 			_ = p.user.state.mark(m.ID, key == '9') // an error: it is gone
-			c.l.mailed(p.user)
+			l.mailed(p.user)
 			return true, confirm.(jingle).play(ctx, s)
 		case '#':
 			return false, nil
@@ -164,14 +167,4 @@ func (l *life) atPortal(now time.Time, s *transaction.Server, caller *User, f Fe
 	default:
 		l.serve(now, s, &portal{caller})
 	}
-}
-
-// toMailbox sends the caller to somebody's mailbox.
-func (l *life) toMailbox(now time.Time, s *transaction.Server, caller *User, number string) {
-	u := l.srv.users.find(number)
-	if u == nil || !u.state.takes() {
-		l.respond(now, s, sipgo.StatusNotFound)
-		return
-	}
-	l.serve(now, s, depositFor(u, l.callerID(s.Request(), caller)))
 }
