@@ -72,8 +72,10 @@ func TestPullFromLinphone(t *testing.T) {
 	if call.Remote.URI != bob.AOR || call.Direction != sip.Outgoing {
 		t.Errorf("listed is %+v", call)
 	}
-	// This Kamailio tells no tags of a dialog that is confirmed.
-	call.Dialog = first.Dialog()
+	// This Kamailio tells the tags as long as the call rings, and no more.
+	if call.Dialog != first.Dialog() {
+		t.Errorf("the dialog is listed as %+v, want %+v", call.Dialog, first.Dialog())
+	}
 	second, err := w.Pull(deadline(t, patience), call, nil)
 	if err != nil {
 		t.Fatalf("pull: %v", err)

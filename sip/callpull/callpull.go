@@ -86,7 +86,9 @@ type Call struct {
 	Held      bool
 	State     dialoginfo.DialogState
 	Direction sip.Direction // 0: unsaid
-	// Dialog is that of the call as the device sees it. There may be no tags.
+	// Dialog is that of the call as the device sees it. What a document leaves out
+	// is what the documents before it said of the same call; a call that was
+	// answered before the Watcher began may have no tags.
 	Dialog sip.Dialog
 
 	target string // of the far end
@@ -111,12 +113,6 @@ type Watcher struct {
 	// Of the goroutine that reads.
 	states map[int]*told
 	stale  int // notifiers up to this one are no more
-}
-
-// told is what one notifier has said.
-type told struct {
-	state dialoginfo.State
-	since map[string]time.Time
 }
 
 // maxNotifiers bounds the notifiers of one watcher, where the server forks the
@@ -242,7 +238,7 @@ func (w *Watcher) take(n sip.Notification) (gap bool) {
 	}
 	s := w.states[n.Notifier]
 	if s == nil {
-		s = &told{since: make(map[string]time.Time)}
+		s = new(told)
 		w.states[n.Notifier] = s
 	}
 	doc, err := dialoginfo.Parse(n.Body)
@@ -254,18 +250,7 @@ func (w *Watcher) take(n sip.Notification) (gap bool) {
 	} else if err != nil && !errors.Is(err, dialoginfo.ErrFull) {
 		return false
 	}
-	since := make(map[string]time.Time)
-	for _, d := range s.state.Dialogs() {
-		if t, ok := s.since[d.ID]; ok {
-			since[d.ID] = t
-		}
-	}
-	for _, d := range doc.Dialogs {
-		if d.HasDuration && d.State != dialoginfo.Terminated {
-			since[d.ID] = n.Time.Add(-d.Duration)
-		}
-	}
-	s.since = since
+	s.keep(doc, n.Time)
 	return false
 }
 
@@ -277,9 +262,9 @@ func (w *Watcher) list() []Call {
 		s := w.states[notifier]
 		for _, d := range s.state.Dialogs() {
 			c := Call{
-				ID: strconv.Itoa(notifier) + "/" + d.ID, Since: s.since[d.ID], Device: d.Local.Target, Held: d.Local.Held(), State: d.State,
+				ID: strconv.Itoa(notifier) + "/" + d.ID, Since: s.known[d.ID].since, Device: d.Local.Target, Held: d.Local.Held(), State: d.State,
 				Remote: sip.Party{URI: d.Remote.Identity().URI, Name: d.Remote.Identity().Display},
-				Dialog: sip.Dialog{CallID: d.CallID, LocalTag: d.LocalTag, RemoteTag: d.RemoteTag},
+				Dialog: s.known[d.ID].dialog,
 				target: d.Remote.Target,
 			}
 			switch d.Direction {

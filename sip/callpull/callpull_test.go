@@ -3,6 +3,8 @@ package callpull
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,6 +61,46 @@ func TestWatch(t *testing.T) {
 		s.notify(sub, info+`version="3" state="full"/>`)
 		if len(w.Calls()) != 0 {
 			t.Errorf("%+v", w.Calls())
+		}
+	})
+	bubble(t, "tags that are left out once the call is answered are those said before", func(t *testing.T, s *server) {
+		early := func(id, remote string) string {
+			return `<dialog id="` + id + `" call-id="c-` + id + `" local-tag="desks" remote-tag="` + remote + `"><state>early</state></dialog>`
+		}
+		confirmed := func(id, callID string) string {
+			return `<dialog id="` + id + `"` + callID + `><state>confirmed</state></dialog>`
+		}
+		tags := func(callID, remote string) sip.Dialog {
+			return sip.Dialog{CallID: callID, LocalTag: "desks", RemoteTag: remote}
+		}
+		w, sub := s.watch(nil, info+`version="0" state="full">`+early("a", "bobs")+early("b", "carols")+`</dialog-info>`)
+		for i, step := range []struct {
+			state, dialogs string
+			want           []sip.Dialog
+		}{
+			{"full", confirmed("a", ` call-id="c-a"`) + early("b", "carols"), []sip.Dialog{tags("c-a", "bobs"), tags("c-b", "carols")}},
+			{"partial", confirmed("b", ""), []sip.Dialog{tags("c-a", "bobs"), tags("c-b", "carols")}},
+			// Another call under the same id, which the end of the former may have been.
+			{"partial", confirmed("b", ` call-id="other"`), []sip.Dialog{tags("c-a", "bobs"), {CallID: "other"}}},
+			// The end of a call is also that of what was known of it.
+			{"partial", `<dialog id="a"><state>terminated</state></dialog>`, []sip.Dialog{{CallID: "other"}}},
+			{"full", confirmed("a", ` call-id="c-a"`), []sip.Dialog{{CallID: "c-a"}}},
+			{"full", "", nil},
+			// Which of two early dialogs is answered is not known, but if it is said.
+			{"full", early("f", "bobs"), []sip.Dialog{tags("c-f", "bobs")}},
+			{"full", early("f", "daves"), []sip.Dialog{tags("c-f", "daves")}},
+			{"full", confirmed("f", ""), []sip.Dialog{{CallID: "c-f"}}},
+			{"full", strings.Replace(early("f", "bobs"), "early", "confirmed", 1), []sip.Dialog{tags("c-f", "bobs")}},
+			{"full", confirmed("f", ""), []sip.Dialog{tags("c-f", "bobs")}},
+		} {
+			s.notify(sub, info+`version="`+strconv.Itoa(i+1)+`" state="`+step.state+`">`+step.dialogs+`</dialog-info>`)
+			var got []sip.Dialog
+			for _, c := range w.Calls() {
+				got = append(got, c.Dialog)
+			}
+			if !slices.Equal(got, step.want) {
+				t.Errorf("step %d: %+v, want %+v", i+1, got, step.want)
+			}
 		}
 	})
 	bubble(t, "Changes begins with what there is, and ends", func(t *testing.T, s *server) {

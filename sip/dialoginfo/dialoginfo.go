@@ -215,7 +215,8 @@ func Parse(body []byte) (*Document, error) {
 func (x *xmlDialog) dialog() (Dialog, error) {
 	d := Dialog{
 		ID: x.ID, CallID: x.CallID, LocalTag: x.LocalTag, RemoteTag: x.RemoteTag, Direction: x.Direction,
-		State: DialogState(strings.TrimSpace(x.State.Value)), Event: x.State.Event,
+		// Kamailio 5.6 writes "Trying".
+		State: DialogState(strings.ToLower(strings.TrimSpace(x.State.Value))), Event: x.State.Event,
 		Local: x.Local.participant(), Remote: x.Remote.participant(),
 	}
 	if d.ID == "" {

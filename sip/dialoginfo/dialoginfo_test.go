@@ -78,6 +78,9 @@ var examples = []struct {
 		}}}},
 	{"no dialogs", head + `version="0" state="full" entity="sip:alice@example.com"/>`,
 		Document{Entity: "sip:alice@example.com", Full: true}},
+	{"as Kamailio 5.6 writes the state", head + `version="2" state="full" entity="sip:a@b"><dialog id="padi-1" call-id="c" direction="initiator">
+    <state>Trying</state></dialog></dialog-info>`,
+		Document{Entity: "sip:a@b", Version: 2, Full: true, Dialogs: []Dialog{{ID: "padi-1", CallID: "c", Direction: Initiator, State: Trying}}}},
 	{"without a namespace", `<dialog-info version="0" state="full" entity="sip:a@b"><dialog id="1"><state> early
 	</state></dialog></dialog-info>`, Document{Entity: "sip:a@b", Full: true, Dialogs: []Dialog{{ID: "1", State: Early}}}},
 }
