@@ -273,6 +273,9 @@ func TestGRUU(t *testing.T) {
 	if strings.Contains(info.TempGRUU, "bob") {
 		t.Errorf("temporary GRUU %q tells who it is", info.TempGRUU)
 	}
+	if devices, err := desk.Devices(deadline(t, patience)); err != nil || len(devices) != 1 || devices[0].URI != info.PublicGRUU || devices[0].Instance != mobile.Instance() {
+		t.Errorf("the desk phone's other devices: %+v, %v", devices, err)
+	}
 	for _, uri := range []string{info.PublicGRUU, info.TempGRUU} {
 		call(t, alice, mobile, uri)
 	}

@@ -12,7 +12,7 @@ import (
 const parting = 5 * time.Second
 
 // Push hands a call over to another device of the user's, named by its GRUU
-// (RFC 5627): the device is asked to call the far end and to take this call's
+// (RFC 5627, [sip.UA.Devices]): the device is asked to call the far end and to take this call's
 // place (REFER with Replaces, RFC 3515, RFC 3891). It returns when that is so
 // and the call has ended here.
 //
