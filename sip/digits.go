@@ -140,11 +140,7 @@ func (c *Call) request(ctx context.Context, w call.Within) (*sipgo.Response, err
 		}
 		result <- outcome{r, publicError(method, err)}
 	}
-	var err error
-	if e := c.run(ctx, func(now time.Time) { err = c.m.Within(now, w) }); e != nil {
-		return nil, e
-	}
-	if err != nil {
+	if err := c.try(ctx, func(now time.Time) error { return c.m.Within(now, w) }); err != nil {
 		return nil, err
 	}
 	select {

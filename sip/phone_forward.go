@@ -77,13 +77,9 @@ func (p *Phone) redirect(c *Call, target, reason string, otherwise int) {
 
 // redirect refuses a call with 302 and says where it is to go instead.
 func (c *Call) redirect(ctx context.Context, to sipgo.Uri, reason string) error {
-	var err error
-	if e := c.run(ctx, func(now time.Time) {
-		err = c.m.Reject(now, sipgo.StatusMovedTemporarily, "", c.diverted(to, reason)...)
-	}); e != nil {
-		return e
-	}
-	return err
+	return c.try(ctx, func(now time.Time) error {
+		return c.m.Reject(now, sipgo.StatusMovedTemporarily, "", c.diverted(to, reason)...)
+	})
 }
 
 // diverted are the header fields of a redirection of ours.

@@ -206,6 +206,7 @@ func TestNotificationBounds(t *testing.T) {
 		for i := range 70 {
 			c.notify(req, 2+i, 200, "active", fmt.Sprint(i))
 		}
+		synctest.Wait() // answered first, kept then
 		if n := notification(t, sub); string(n.Body) != "6" || n.Missed != 6 {
 			t.Errorf("the first is %s, %d missed", n.Body, n.Missed)
 		}
@@ -221,6 +222,7 @@ func TestNotificationBounds(t *testing.T) {
 			c.notify(req, 2+i, 200, "active", large)
 		}
 		c.notify(req, 9, 413, "active", large+"x")
+		synctest.Wait()
 		if n := notification(t, sub); n.Missed != 2 || len(n.Body) != len(large) {
 			t.Errorf("%d bytes, %d missed", len(n.Body), n.Missed)
 		}

@@ -135,30 +135,26 @@ func (c *Call) transferTo(ctx context.Context, other *Call, o *TransferOptions, 
 		}
 	}
 	t := &Transfer{ua: c.ua, call: c, other: other, done: make(chan struct{})}
-	var err error
-	if e := c.run(ctx, func(now time.Time) {
-		var to string
+	err := c.try(ctx, func(now time.Time) error {
 		switch {
 		case c.m.State() == call.Ended:
-			err = ErrEnded
+			return ErrEnded
 		case c.m.State() != call.Established || c.move != nil:
-			err = ErrState
+			return ErrState
 		case c.transfer != nil && !c.transfer.over, other != nil && other.transfer != nil && !other.transfer.over:
-			err = ErrBusy
-		default:
-			to, err = referTo()
+			return ErrBusy
 		}
+		to, err := referTo()
 		if err != nil {
-			return
+			return err
 		}
 		c.transfer = t
 		if other != nil {
 			other.transfer = t
 		}
 		t.start(now, c.ua.acct.aor, to, o.NoSubscription, nil, c.m.Within)
-	}); e != nil {
-		return nil, e
-	}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
