@@ -63,6 +63,12 @@ func TestCallList(t *testing.T) {
 		a.response("INVITE", 200)
 		checkCalls(t, l, "talking: alice holds, bob")
 
+		// What is refused changes nothing (RFC 3261 §14.1).
+		a.request("INVITE", alice.describe())
+		b.reply(b.expect("INVITE"), 488, "")
+		a.response("INVITE", 488)
+		checkCalls(t, l, "talking: alice holds, bob")
+
 		wait(t, time.Second) // the list is in the order of time
 		b.refer("<sip:carol@pbx.example>", 202, "Refer-Sub: false")
 		c := carol.ring()

@@ -26,6 +26,7 @@ type side struct {
 	heard   []byte    // the latest description of the device
 	sent    []byte    // the latest description sent to it
 	agreed  []byte    // the latest that it accepted
+	stands  []byte    // the device's latest that was accepted
 	rounds  int       // how often it did
 	waiting *exchange // of the other side: the device's next answer is for it
 	open    *exchange // what this side asked last
@@ -181,7 +182,7 @@ func (m *side) SetAnswer(ctx context.Context, sdp []byte, provisional bool) erro
 func (m *side) agree() {
 	m.mu.Lock()
 	old := m.stale
-	m.stale, m.agreed = nil, m.sent
+	m.stale, m.agreed, m.stands = nil, m.sent, m.heard
 	m.rounds++
 	if m.leaving != nil && m.leaving == m.local {
 		old, m.local = append(old, m.local), nil
@@ -275,11 +276,12 @@ func (l sideLeg) Commit() error {
 	return nil
 }
 
-// Rollback forgets an offer that was refused.
+// Rollback forgets an offer that was refused: one of the device's that says hold
+// holds nobody.
 func (l sideLeg) Rollback() error {
 	l.mu.Lock()
 	with := l.with
-	l.sent, l.with, l.leaving = l.agreed, nil, nil
+	l.sent, l.heard, l.with, l.leaving = l.agreed, l.stands, nil, nil
 	l.mu.Unlock()
 	if with != nil {
 		with.rollback()

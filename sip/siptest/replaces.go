@@ -73,6 +73,8 @@ func (l *life) replacing(now time.Time, s *transaction.Server, caller *User) boo
 	switch {
 	case !ok:
 		l.respond(now, s, sipgo.StatusForbidden) // a service number's
+	case g.m.State() == call.Ended:
+		l.respond(now, s, sipgo.StatusGlobalDecline) // its BYE is not answered yet
 	case !d.Confirmed && !d.Initiated:
 		// "If the Replaces header field matches an early dialog that was not
 		// initiated by this UA, it returns a 481".
