@@ -12,9 +12,9 @@ type Hold struct {
 }
 
 // Hold puts the peer on hold: a new offer says of all audio and video that we
-// send and do not receive (sendonly), or nothing at all where the peer holds
-// too (inactive; RFC 6337 §5.3). What he hears is up to media. Nothing is sent
-// if he is on hold already.
+// send and do not receive (sendonly; RFC 6337 §5.3), and the peer answers that
+// he does not receive either where he holds too. What he hears is up to media.
+// Nothing is sent if he is on hold already.
 //
 // A refusal is a *StatusError and changes nothing. Hold waits for its turn
 // behind other offers, ErrBusy where eight wait already; until then every
@@ -24,8 +24,8 @@ func (c *Call) Hold(ctx context.Context) error { return c.hold(ctx, true) }
 
 // Resume takes the peer back from hold. What streams did before comes back:
 // one that was only sent is not received now. If the peer holds too he is
-// told that we would hear him (recvonly) and goes on holding. Otherwise it is
-// like Hold.
+// told that we want to hear and be heard (sendrecv), and goes on holding in his
+// answer. Otherwise it is like Hold.
 func (c *Call) Resume(ctx context.Context) error { return c.hold(ctx, false) }
 
 func (c *Call) hold(ctx context.Context, on bool) error {

@@ -11,10 +11,13 @@ import (
 )
 
 // Hold (RFC 3264 §8.4, RFC 6337 §5.3). Who holds says that he does not want
-// to hear: sendonly, or inactive where the other holds as well. The wish of our
-// user and what the peer says are kept apart, so that neither undoes the other:
-// an answer says what our wish is whatever the peer offers, and a resumption
-// under the peer's hold says recvonly.
+// to hear. The wish of our user and what the peer says are kept apart, so that
+// neither undoes the other. Offers say what we want alone: sendonly while we
+// hold, sendrecv while we do not, whatever the peer said last. He narrows it in
+// his answer where he holds still, and where he does not, as he or somebody
+// whom a server has joined us with has resumed meanwhile, nobody is left on a
+// hold that is over. So RFC 6337 §5.3 has it, and prefers sendonly under the
+// peer's hold to the inactive of RFC 3264 §8.4.
 
 // Hold says who has put whom on hold.
 type Hold struct {
@@ -89,7 +92,7 @@ func (r *reoffer) unwish() {
 }
 
 // offering completes the options of an offer by the directions of all
-// streams, added ones too.
+// streams, added ones too: what we want, not what the peer lets us.
 func (h *holding) offering(streams []offeranswer.Stream, o offeranswer.Options, hold bool) offeranswer.Options {
 	if !h.used {
 		return o
@@ -98,7 +101,6 @@ func (h *holding) offering(streams []offeranswer.Stream, o offeranswer.Options, 
 	o.Direction = make(map[int]offeranswer.Direction)
 	for i := range len(streams) + len(o.Add) {
 		d := h.wanted(i, said)
-		remote := offeranswer.SendRecv
 		switch {
 		case i >= len(streams):
 			if !holdable(o.Add[i-len(streams)]) {
@@ -106,10 +108,8 @@ func (h *holding) offering(streams []offeranswer.Stream, o offeranswer.Options, 
 			}
 		case streams[i].Disabled || !holdable(streams[i].Kind):
 			continue
-		default:
-			remote = streams[i].Remote
 		}
-		o.Direction[i] = directed(d.Sends() && remote.Receives(), d.Receives() && !hold)
+		o.Direction[i] = directed(d.Sends(), d.Receives() && !hold)
 	}
 	for i, d := range said {
 		if _, ok := o.Direction[i]; !ok {
@@ -119,13 +119,12 @@ func (h *holding) offering(streams []offeranswer.Stream, o offeranswer.Options, 
 	return o
 }
 
-// listening are the streams with a peer who hears us.
-func listening(streams []offeranswer.Stream) []offeranswer.Stream {
-	streams = slices.Clone(streams)
-	for i := range streams {
-		streams[i].Remote = offeranswer.SendRecv
-	}
-	return streams
+// narrowed tells whether a stream has a direction less because the peer did not
+// want it. Where we hold as well, and cannot tell, it says so too.
+func narrowed(streams []offeranswer.Stream) bool {
+	return slices.ContainsFunc(streams, func(s offeranswer.Stream) bool {
+		return !s.Disabled && (!s.Local.Sends() && !s.Remote.Receives() || !s.Local.Receives() && !s.Remote.Sends())
+	})
 }
 
 // answering does the same for the answer to an offer. What the peer does not

@@ -48,6 +48,7 @@ func (p *party) holds(c *Call, on bool) error {
 
 // RFC 6337 §5.3, RFC 3264 §8.4: every way into hold and out of it, by both.
 // Each step says who does what, what goes over the wire, and who is held then.
+// An offer says what its maker wants, though he had to answer something else.
 func TestHold_RFC6337_5_3(t *testing.T) {
 	type step struct {
 		who, op       string
@@ -64,20 +65,21 @@ func TestHold_RFC6337_5_3(t *testing.T) {
 		},
 		"both, the first resumes first": {
 			{"a", "hold", "sendonly", "recvonly", local, remote},
-			{"b", "hold", "inactive", "inactive", both, both},
-			{"a", "resume", "recvonly", "sendonly", remote, local},
+			{"b", "hold", "sendonly", "inactive", both, both},
+			{"a", "resume", "sendrecv", "sendonly", remote, local},
 			{"b", "resume", "sendrecv", "sendrecv", Hold{}, Hold{}},
 		},
 		"both, the second resumes first": {
 			{"a", "hold", "sendonly", "recvonly", local, remote},
-			{"b", "hold", "inactive", "inactive", both, both},
-			{"b", "resume", "recvonly", "sendonly", local, remote},
+			{"b", "hold", "sendonly", "inactive", both, both},
+			{"b", "offer", "sendonly", "inactive", both, both},
+			{"b", "resume", "sendrecv", "sendonly", local, remote},
 			{"a", "resume", "sendrecv", "sendrecv", Hold{}, Hold{}},
 		},
 		"another offer under hold": {
 			{"b", "hold", "sendonly", "recvonly", remote, local},
 			{"b", "offer", "sendonly", "recvonly", remote, local},
-			{"a", "offer", "recvonly", "sendonly", remote, local},
+			{"a", "offer", "sendrecv", "sendonly", remote, local},
 			{"b", "resume", "sendrecv", "sendrecv", Hold{}, Hold{}},
 		},
 	} {

@@ -43,6 +43,7 @@ type leg struct {
 	media     offeranswer.Leg // for operations alone, like Call.made
 	lastSDP   string          // the provisional answer already applied
 	answered  bool            // an answer was applied
+	narrow    bool            // our description last agreed says less than we want, as the peer's offer did
 	remoteSDP string          // the peer's description last agreed
 	holds     bool            // our offer, the open one or the last, says hold
 	held      bool            // ... and what is agreed
@@ -220,7 +221,7 @@ func (l *leg) setAnswer(now time.Time, sdp []byte, provisional bool, done func(n
 	}, func(now time.Time) {
 		if err == nil {
 			l.streams, l.held, l.remoteSDP = streams, l.holds, string(sdp)
-			l.answered, l.firm = true, l.firm || !provisional
+			l.answered, l.firm, l.narrow = true, l.firm || !provisional, false
 			c.changed(now, l)
 			l.audible(now)
 		}

@@ -102,8 +102,9 @@ func TestRingLimit_RFC3261_13_3_1(t *testing.T) {
 	w.over(alice, bob)
 }
 
-// RFC 3261 §14.2: an offer that a re-INVITE asks for is made as in a new call.
-// That the peer does not want to hear us may have been another's word.
+// RFC 3261 §14.2, RFC 6337 §5.3: an offer that a re-INVITE asks for is made as
+// in a new call. That the peer does not want to hear us may have been another's
+// word.
 func TestOfferAskedUnderHold(t *testing.T) {
 	for _, tt := range []struct {
 		hold bool // ours

@@ -207,7 +207,9 @@ func (r *reoffer) send(now time.Time, sdp []byte, headers ...sipgo.Header) {
 
 // repeat refreshes the session: with an UPDATE that says nothing, where the
 // peer takes that (RFC 4028 §7.4: "it is RECOMMENDED that the UPDATE request not
-// contain an offer"), or a re-INVITE with the description last agreed.
+// contain an offer"), or a re-INVITE with the description last agreed. Where that
+// was an answer which had to leave out what we want, it is said again: a
+// session refresh is named by RFC 6337 §5.3 among the offers that do.
 func (r *reoffer) repeat(now time.Time) {
 	c, l := r.c, r.l
 	if l.updates {
@@ -216,6 +218,11 @@ func (r *reoffer) repeat(now time.Time) {
 		return
 	}
 	r.method, r.bare = sipgo.INVITE, false
+	if l.narrow {
+		r.refresh = false
+		r.offer(now, nil)
+		return
+	}
 	var sdp []byte
 	c.do(now, func(context.Context) {
 		if l.media != nil {

@@ -232,6 +232,7 @@ func (c *Call) makeAnswer(now time.Time, l *leg, offer []byte, o offeranswer.Opt
 	}, func(now time.Time) {
 		if err == nil {
 			l.streams, l.held, l.remoteSDP, l.firm, l.answered = streams, hold, string(offer), true, true
+			l.narrow = narrowed(streams)
 			c.holding.remember(o.Direction)
 			c.changed(now, l)
 			l.audible(now)
@@ -245,14 +246,7 @@ func (c *Call) makeOffer(now time.Time, l *leg, o offeranswer.Options, hold bool
 	var sdp []byte
 	var err error
 	l.holds = hold
-	streams := l.streams
-	if c.inward != nil {
-		// An offer that the peer has asked for is made as in a new call
-		// (RFC 3261 §14.2). That he did not want to hear us before may have
-		// been another, whom a server has joined us with.
-		streams = listening(streams)
-	}
-	o = c.holding.offering(streams, o, hold)
+	o = c.holding.offering(l.streams, o, hold)
 	c.do(now, func(ctx context.Context) {
 		if err = c.makeMedia(ctx); err != nil {
 			return

@@ -22,8 +22,8 @@ func TestHoldAndResume(t *testing.T) {
 		}{
 			{h.a, true, local, remote, so, ro},
 			{h.a, true, local, remote, so, ro},
-			{h.b, true, both, both, in, in},
-			{h.a, false, remote, local, ro, so},
+			{h.b, true, both, both, in, so},
+			{h.a, false, remote, local, sr, so},
 			{h.b, false, sip.Hold{}, sip.Hold{}, sr, sr},
 			{h.b, true, remote, local, ro, so},
 			{h.b, false, sip.Hold{}, sip.Hold{}, sr, sr},

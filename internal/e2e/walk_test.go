@@ -438,9 +438,9 @@ func (w *walk) compare() {
 				w.fail("%s: %s is %v after %v", p.name, c.ID(), c.State(), settleTime)
 			case !ok:
 				w.fail("%s: the lab knows nothing of %s", p.name, c.ID())
-			case held != c.Held().Local && !(held && muted(c)):
-				// Who is on hold says inactive where the other asks for that, and who is offered recvonly
-				// says sendonly (see design/rough_edges.md).
+			case c.Held() == (sip.Hold{}) && c.Streams()[0].Remote != offeranswer.SendRecv:
+				w.fail("%s: %s is one-way, and nobody holds: %+v", p.name, c.ID(), c.Streams())
+			case held != c.Held().Local:
 				w.fail("%s: %s held: %+v, %+v; the lab: %v", p.name, c.ID(), c.Held(), c.Streams(), held)
 			}
 		}
@@ -448,19 +448,6 @@ func (w *walk) compare() {
 	for d := range lab {
 		w.fail("the lab has %s, and nobody else", d.CallID)
 	}
-}
-
-// muted tells whether the peer has said that one of the two does not send.
-func muted(c *sip.Call) bool {
-	if c.Held().Remote {
-		return true
-	}
-	for _, st := range c.Streams() {
-		if st.Remote == offeranswer.RecvOnly {
-			return true
-		}
-	}
-	return false
 }
 
 // finish ends everything, and looks for what is left.

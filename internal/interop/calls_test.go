@@ -169,11 +169,11 @@ func TestHold(t *testing.T) {
 			for i, step := range []struct {
 				do   func()
 				held sip.Hold
-				want offeranswer.Direction // of our stream
+				want offeranswer.Direction // what we said of our stream: in offers what we want (RFC 6337 §5.3)
 			}{
 				{peer.Hold, sip.Hold{Remote: true}, offeranswer.RecvOnly},
-				{ours(t, c.Hold), sip.Hold{Local: true, Remote: true}, offeranswer.Inactive},
-				{ours(t, c.Resume), sip.Hold{Remote: true}, offeranswer.RecvOnly},
+				{ours(t, c.Hold), sip.Hold{Local: true, Remote: true}, offeranswer.SendOnly},
+				{ours(t, c.Resume), sip.Hold{Remote: true}, offeranswer.SendRecv},
 				{peer.Resume, sip.Hold{}, offeranswer.SendRecv},
 				{ours(t, c.Hold), sip.Hold{Local: true}, offeranswer.SendOnly},
 				{ours(t, c.Resume), sip.Hold{}, offeranswer.SendRecv},
