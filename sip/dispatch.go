@@ -13,8 +13,8 @@ var methods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UP
 
 // extensions are the option tags that a UA understands (RFC 3261 §19.2).
 // outbound and gruu concern how a request is routed to us, path the registrar: nothing
-// is asked of us that we do not do.
-var extensions = []string{"100rel", "outbound", "gruu", "path", "replaces", "join", "timer", "norefersub"}
+// is asked of us that we do not do; 199 is what proxies may send (RFC 6228 §4).
+var extensions = []string{"100rel", "outbound", "gruu", "path", "replaces", "join", "timer", "norefersub", "199"}
 
 // outside are the requests that need no dialog. What is missing here gets 481.
 var outside map[sipgo.RequestMethod]func(ua *UA, now time.Time, s *transaction.Server)

@@ -153,7 +153,7 @@ func (e *env) Ended(now time.Time, m *call.Call) {
 	}
 	// Their transactions linger for 64*T1, and must not keep the call as long.
 	for _, o := range e.invites {
-		o.Release(m.RemoteTag())
+		o.Release(m.RemoteTag(), m.Numbers())
 	}
 	if e.server != nil {
 		e.server.User = nil

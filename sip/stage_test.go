@@ -3,6 +3,7 @@ package sip
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -178,7 +179,9 @@ func (a *actor) say(method string, lines ...string) {
 	fmt.Fprintf(&b, "%s sip:alice@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/%s 10.0.0.2:5070;branch=z9hG4bK%s\r\n", method, strings.ToUpper(string(s.tr)), branch)
 	fmt.Fprintf(&b, "From: <sip:%s@example.com>;tag=%s\r\nTo: <sip:alice@example.com>%s\r\nCall-ID: %s\r\nCSeq: %d %s\r\nMax-Forwards: 70\r\n",
 		a.name, a.local, to, a.id, cseq, method)
-	fmt.Fprintf(&b, "Contact: <sip:%s@10.0.0.2:5070>\r\n", a.name)
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Contact:") }) {
+		fmt.Fprintf(&b, "Contact: <sip:%s@10.0.0.2:5070>\r\n", a.name)
+	}
 	for _, l := range lines {
 		b.WriteString(l + "\r\n")
 	}
@@ -228,18 +231,47 @@ func (a *actor) called() *sipgo.Request {
 // answer answers the INVITE that came, with a description in a 2xx.
 func (a *actor) answer(status int, lines ...string) {
 	a.s.t.Helper()
-	res := sipwire.ResponseTo(a.incoming.req, status, "", a.local)
 	body := ""
 	if status/100 == 2 {
 		body = sdpBody
+	}
+	a.says(status, body, lines...)
+}
+
+// says answers the INVITE that came, with this body.
+func (a *actor) says(status int, body string, lines ...string) {
+	a.s.t.Helper()
+	res := sipwire.ResponseTo(a.incoming.req, status, "", a.local)
+	if body != "" {
 		lines = append(lines, "Content-Type: application/sdp")
 	}
-	if status < 300 {
+	if status < 300 && !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Contact:") }) {
 		lines = append(lines, fmt.Sprintf("Contact: <sip:%s@10.0.0.2:5070>", a.name))
 	}
 	if err := a.incoming.flow.Send([]byte(withLines(res, body, lines))); err != nil {
 		a.s.t.Error(err)
 	}
+}
+
+// reliably answers the INVITE that came with a reliable provisional response
+// (RFC 3262), and takes its PRACK.
+func (a *actor) reliably(status, rseq int, body string, lines ...string) *sipgo.Request {
+	a.s.t.Helper()
+	a.says(status, body, append([]string{"Require: 100rel", fmt.Sprintf("RSeq: %d", rseq)}, lines...)...)
+	r := a.s.request("PRACK")
+	want := fmt.Sprintf("%d %d INVITE", rseq, a.incoming.req.CSeq().SeqNo)
+	if got := sipwire.Header(r.req, "RAck"); got != want || sipwire.ToTag(r.req) != a.local {
+		a.s.t.Errorf("PRACK of %q to %s, want %q to %s", got, sipwire.ToTag(r.req), want, a.local)
+	}
+	r.reply(200)
+	return r.req
+}
+
+// fork is somebody else whom a server has sent the same INVITE.
+func (a *actor) fork(name string) *actor {
+	b := a.s.actor(name)
+	b.id, b.remote, b.incoming = a.id, a.remote, a.incoming
+	return b
 }
 
 // pickUp answers with 200 and waits for the ACK.

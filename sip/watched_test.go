@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"sync"
@@ -83,7 +84,9 @@ func (l *watchedLeg) Answer(ctx context.Context, offer []byte, o offeranswer.Opt
 
 func (l *watchedLeg) SetAnswer(ctx context.Context, sdp []byte, provisional bool) error {
 	defer l.w.use()()
-	return l.noLeg.SetAnswer(ctx, sdp, provisional)
+	err := l.noLeg.SetAnswer(ctx, sdp, provisional)
+	l.streams[0].Disabled = bytes.Contains(sdp, []byte("m=audio 0 "))
+	return err
 }
 
 func (l *watchedLeg) Close() error {

@@ -115,11 +115,12 @@ type Call struct {
 	active *leg // the dialog that became the call
 	heard  *leg // the early dialog whose media are heard
 
-	invite    *sipgo.Request // the initial INVITE, sent or received
-	client    Outgoing       // outgoing: the INVITE under way
-	cseq      uint32         // of the INVITE before there is a dialog
-	finalSeen bool           // outgoing: the INVITE has its final response
-	silence   timerq.Timer   // until an INVITE that nobody answers is given up
+	invite    *sipgo.Request    // the initial INVITE, sent or received
+	client    Outgoing          // outgoing: the INVITE under way
+	cseq      uint32            // of the INVITE before there is a dialog
+	finalSeen bool              // outgoing: the INVITE has its final response
+	lost      map[string]uint32 // outgoing: see Numbers
+	silence   timerq.Timer      // until an INVITE that nobody answers is given up
 
 	server   *transaction.Server // incoming: the INVITE until its final response
 	offer    []byte              // incoming: the offer in the INVITE

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
+	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
 // Fork is an early dialog of an INVITE of ours: a proxy has sent it on to
@@ -33,7 +35,7 @@ func (c *Call) Forks() []Fork {
 	for i, l := range c.legs {
 		fs[i] = Fork{
 			RemoteTag: l.remoteTag, Target: l.target, Asserted: l.asserted, Status: l.status,
-			Media: l.answered, Heard: l == c.heard,
+			Media: l.sounds(), Heard: l == c.heard,
 		}
 	}
 	return fs
@@ -50,7 +52,7 @@ func (c *Call) Listen(now time.Time, remoteTag string, done func(now time.Time, 
 	case !c.out || c.active != nil:
 		done(now, ErrState)
 		return
-	case l == nil || !l.answered:
+	case l == nil || !l.sounds():
 		done(now, ErrFork)
 		return
 	}
@@ -91,6 +93,13 @@ func (l *leg) says(r *sipgo.Response) {
 	}
 }
 
+// sounds tells whether there may be early media of a fork: it has answered our
+// offer, and has not refused all of it (RFC 3264 §6).
+func (l *leg) sounds() bool {
+	live := func(s offeranswer.Stream) bool { return !s.Disabled }
+	return l.answered && (len(l.streams) == 0 || slices.ContainsFunc(l.streams, live))
+}
+
 // audible notes that a fork has agreed on media. Those of the first are heard
 // by themselves.
 func (l *leg) audible(now time.Time) {
@@ -98,7 +107,7 @@ func (l *leg) audible(now time.Time) {
 	if !c.out || c.active != nil {
 		return
 	}
-	if c.heard == nil {
+	if c.heard == nil && l.sounds() {
 		c.heard = l
 	}
 	c.forked(now)
@@ -112,9 +121,34 @@ func (l *leg) silenced(now time.Time) {
 	}
 	if c.heard == l {
 		c.heard = nil
-		if i := slices.IndexFunc(c.legs, func(o *leg) bool { return o.answered }); i >= 0 {
+		if i := slices.IndexFunc(c.legs, func(o *leg) bool { return o.sounds() }); i >= 0 {
 			c.choose(now, c.legs[i], func(time.Time, error) {})
 		}
 	}
 	c.forked(now)
+}
+
+// lose notes what number a dialog that is given up has come to: if its 2xx comes
+// all the same, its BYE has to have a higher one than its PRACKs had (RFC 3261
+// §12.2.1.1). Those of as many dialogs as there can be are kept.
+func (c *Call) lose(l *leg) {
+	if !c.out || l.localCSeq <= c.cseq || len(c.lost) == maxLegs {
+		return
+	}
+	if c.lost == nil {
+		c.lost = make(map[string]uint32)
+	}
+	c.lost[strings.Clone(l.remoteTag)] = l.localCSeq
+}
+
+// Numbers are the CSeq numbers of the dialogs of an outgoing call that were not
+// chosen, by the peer's tag, where requests other than the INVITE went in them:
+// whoever ends one has to go on from there.
+func (c *Call) Numbers() map[string]uint32 {
+	for _, l := range c.legs {
+		if l != c.active {
+			c.lose(l)
+		}
+	}
+	return c.lost
 }

@@ -52,7 +52,8 @@ type leg struct {
 
 // fromResponse makes the dialog of a response to our INVITE (RFC 3261 §12.1.2).
 func (c *Call) fromResponse(flow transaction.Flow, r *sipgo.Response) *leg {
-	l := &leg{c: c, flow: flow, remoteTag: sipwire.ToTag(r), localCSeq: c.cseq, holds: c.holding.wish}
+	l := &leg{c: c, flow: flow, remoteTag: sipwire.ToTag(r), holds: c.holding.wish}
+	l.localCSeq = max(c.cseq, c.lost[l.remoteTag])
 	if f := c.invite.From(); f != nil {
 		l.localURI, l.localName = f.Address, f.DisplayName
 	}
@@ -248,6 +249,7 @@ func (l *leg) drop(now time.Time) {
 	if r := c.reoff; r != nil && r.l == l {
 		c.requeue(r) // for the dialog that becomes the call
 	}
+	c.lose(l)
 	for i, x := range c.legs {
 		if x == l {
 			c.legs = append(c.legs[:i], c.legs[i+1:]...)

@@ -180,6 +180,10 @@ func (c *Call) hope(now time.Time) {
 	c.env.Timers().Set(&c.silence, now.Add(silenceLimit))
 }
 
+// statusTerminated says that its early dialog is over, and nothing of the INVITE
+// (RFC 6228 §4).
+const statusTerminated = 199
+
 func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Response) {
 	if c.active == nil && c.ending == nil {
 		c.hope(now)
@@ -190,6 +194,9 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 	var l *leg
 	if tag := sipwire.ToTag(r); tag != "" {
 		if l = c.legFor(tag); l == nil {
+			if r.StatusCode == statusTerminated && !sipwire.HasToken(r, "Require", option100rel) {
+				return // never heard of
+			}
 			if len(c.legs) >= maxLegs {
 				return
 			}
@@ -204,6 +211,14 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 		if rseq, ok = l.numbered(r); !ok {
 			return
 		}
+	}
+	if l != nil && r.StatusCode == statusTerminated {
+		if rseq != 0 {
+			l.acknowledgeReliably(now, r, rseq)
+		}
+		l.drop(now)
+		c.next(now)
+		return
 	}
 	if l != nil {
 		l.says(r)

@@ -21,18 +21,21 @@ const maxLate = 32
 // responses.
 type late struct {
 	e     *Endpoint
-	auth  []sipgo.Header // credentials of the INVITE, for its ACK (RFC 3261 §22.1)
-	ended []string       // remote tags of dialogs that have had their BYE
+	auth  []sipgo.Header    // credentials of the INVITE, for its ACK (RFC 3261 §22.1)
+	ended []string          // remote tags of dialogs that have had their BYE
+	cseqs map[string]uint32 // of dialogs that have had other requests, by remote tag
 }
 
 // Release lets go of whoever sent an INVITE that was answered, once the call
 // is over. A 2xx that still comes is acknowledged and, unless it is that of the
-// dialog with the given remote tag, ended with BYE (RFC 3261 §13.2.2.4). In the loop.
-func (o *Outgoing) Release(remoteTag string) {
+// dialog with the given remote tag, ended with BYE (RFC 3261 §13.2.2.4). cseqs are
+// the numbers of the dialogs, by remote tag, that have had requests besides the
+// INVITE. In the loop.
+func (o *Outgoing) Release(remoteTag string, cseqs map[string]uint32) {
 	if o.client == nil || !o.done || !o.client.Final() {
 		return
 	}
-	l := &late{e: o.e, ended: []string{strings.Clone(remoteTag)}} // a tag is a part of a whole message
+	l := &late{e: o.e, cseqs: cseqs, ended: []string{strings.Clone(remoteTag)}} // a tag is a part of a whole message
 	for _, name := range []string{"Authorization", "Proxy-Authorization"} {
 		l.auth = append(l.auth, o.Req.GetHeaders(name)...)
 	}
@@ -57,7 +60,7 @@ func (l *late) Response(now time.Time, c *transaction.Client, r *sipgo.Response)
 		return
 	}
 	l.ended = append(l.ended, tag)
-	next := cseq.SeqNo + 1
+	next := max(cseq.SeqNo, l.cseqs[tag]) + 1
 	l.e.Send(now, &Outgoing{
 		Req: inDialog(r, sipgo.BYE, next), Flow: f,
 		NextCSeq:   func() uint32 { next++; return next },

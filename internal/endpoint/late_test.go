@@ -94,9 +94,9 @@ func TestReleasedInvite_RFC3261_13_2_2_4(t *testing.T) {
 			OnFailed:   func(_ time.Time, err error) { t.Error(err) },
 		}
 		e.Post(func(now time.Time) {
-			o.Release("early") // before the final response this does nothing
+			o.Release("early", nil) // before the final response this does nothing
 			e.Send(now, o)
-			o.Release("early")
+			o.Release("early", nil)
 		})
 		got := p.read()
 		if len(got) != 1 {
@@ -114,7 +114,7 @@ func TestReleasedInvite_RFC3261_13_2_2_4(t *testing.T) {
 		p.write(ok("180 Ringing", "one"))
 		p.write(ok("200 OK", "one"))
 		synctest.Wait()
-		e.Post(func(time.Time) { o.Release("one") })
+		e.Post(func(time.Time) { o.Release("one", map[string]uint32{"two": 9}) }) // two had a PRACK
 
 		p.write(ok("200 OK", "one"))
 		if got := p.read(); !slices.Equal(methods(got), []string{"ACK"}) {
@@ -127,7 +127,7 @@ func TestReleasedInvite_RFC3261_13_2_2_4(t *testing.T) {
 		}
 		for i, want := range [][]string{
 			{"ACK sip:two@192.0.2.7 SIP/2.0", "CSeq: 7 ACK", "Proxy-Authorization: Digest x"},
-			{"BYE sip:two@192.0.2.7 SIP/2.0", "CSeq: 8 BYE"},
+			{"BYE sip:two@192.0.2.7 SIP/2.0", "CSeq: 10 BYE"},
 		} {
 			want = append(want, "Route: <sip:near.example;lr>\r\nRoute: <sip:far.example;lr>",
 				"From: <sip:alice@10.0.0.1>;tag=a", "To: <sip:bob@10.0.0.2>;tag=two", "Call-ID: late", "Max-Forwards: 70", "Via: SIP/2.0/UDP 10.0.0.1:5060")
