@@ -169,6 +169,7 @@ func TestSendDigits(t *testing.T) {
 		if err := <-result; !errors.As(err, &se) || se.Code != 481 {
 			t.Error(err)
 		}
+		synctest.Wait()
 		if err := in.SendDigits(t.Context(), "7", nil); !errors.Is(err, ErrEnded) {
 			t.Error(err)
 		}

@@ -366,6 +366,7 @@ func TestMissed(t *testing.T) {
 		if two := p.rings(t, c, "two"); two.ID() != "two" {
 			t.Errorf("accepted %s", two.ID())
 		}
+		synctest.Wait()
 		if len(p.Missed()) != 1 {
 			t.Errorf("missed %v", p.Missed())
 		}
