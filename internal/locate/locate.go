@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -373,32 +372,9 @@ func (s *search) fail(name string, err error) {
 	}
 }
 
-// order sorts by priority and, within one, draws by weight (RFC 2782): each draw takes a record with a chance in proportion to its weight among those
-// that are left. Records of weight 0 come first in the running sum, which gives them their very small chance.
+// order puts records into the order in which to try them.
 func (f *Finder) order(records []SRV) []SRV {
-	intn := f.Intn
-	if intn == nil {
-		intn = rand.IntN
-	}
-	left := slices.Clone(records)
-	slices.SortStableFunc(left, func(a, b SRV) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(min(a.Weight, 1), min(b.Weight, 1)))
-	})
-	ordered := make([]SRV, 0, len(left))
-	for len(left) > 0 {
-		n, sum := 0, 0
-		for n < len(left) && left[n].Priority == left[0].Priority {
-			sum += int(left[n].Weight)
-			n++
-		}
-		draw, i := intn(sum+1), 0
-		for running := int(left[0].Weight); running < draw; running += int(left[i].Weight) {
-			i++
-		}
-		ordered = append(ordered, left[i])
-		left = slices.Delete(left, i, i+1)
-	}
-	return ordered
+	return Order(records, func(r SRV) SRV { return r }, f.Intn)
 }
 
 // hostName makes a host name of DNS comparable: lower case, without the final dot.
