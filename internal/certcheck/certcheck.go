@@ -1,6 +1,7 @@
-// Package certcheck verifies the certificate of a SIP server as RFC 5922 has it, in place of the rules for HTTPS that crypto/tls applies.
+// Package certcheck verifies the certificate of a SIP server as RFC 5922 has it, or that of another service as RFC 9525 has it, in place of the rules
+// for HTTPS that crypto/tls applies.
 //
-// The difference is what a certificate has to name. It has to name the SIP domain that the account was configured with, whatever host
+// The difference is what a certificate has to name. It has to name the domain that the account was configured with, whatever host
 // DNS led to: an SRV record is not signed, so believing its target would let whoever forges DNS choose the name to be checked.
 package certcheck
 
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,8 +19,14 @@ import (
 
 // Options says whom to expect. Domain is required; the zero value of everything else is the strict rule.
 type Options struct {
-	// Domain is the SIP domain as configured by the user, or the address literal (brackets allowed) if that is what was configured.
+	// Domain is the domain as configured by the user, or the address literal (brackets allowed) if that is what was configured. An
+	// internationalized one is given as A-labels.
 	Domain string
+
+	// Service is what the server is for, if that is not SIP: the service of its SRV records without the underscore, such as "xmpp-client". Then RFC
+	// 9525 rules instead of RFC 5922: SIP URIs say nothing, names for the service (SRV-ID, RFC 4985) count as DNS names do, and wildcards are good (§6.3).
+	// SRVTarget and AllowWildcard are not looked at. Empty means SIP.
+	Service string
 
 	// SRVTarget, if not empty, is a host name that is accepted beside Domain: the target of the SRV record that was followed. RFC 5922 §7.2
 	// forbids this. It exists because hosted edges often have certificates for their own host name alone, and it trades away
@@ -76,6 +84,9 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time, o Op
 		return &Error{Reason: NoCertificate, Domain: o.Domain}
 	}
 	leaf := chain[0]
+	if o.Service != "" {
+		leaf = withNames(leaf)
+	}
 	opts := x509.VerifyOptions{
 		Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, // usable tells more
@@ -87,13 +98,14 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time, o Op
 	if err != nil {
 		return &Error{Reason: reason(err, now), Domain: o.Domain, Err: err}
 	}
-	if !slices.ContainsFunc(chains, usable) {
+	chains = slices.DeleteFunc(chains, func(chain []*x509.Certificate) bool { return !usable(chain, o.Service) })
+	if len(chains) == 0 {
 		return &Error{
 			Reason: WrongUsage, Domain: o.Domain,
 			Err: x509.CertificateInvalidError{Cert: leaf, Reason: x509.IncompatibleUsage},
 		}
 	}
-	if !identifies(leaf, o) {
+	if o.Service == "" && !identifies(leaf, o) || o.Service != "" && !serves(leaf, chains, o) {
 		return &Error{
 			Reason: WrongName, Domain: o.Domain, Names: presented(leaf),
 			Err: x509.HostnameError{Certificate: leaf, Host: o.Domain},
@@ -105,15 +117,15 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time, o Op
 // sipDomain is id-kp-sipDomain (RFC 5924 §3).
 var sipDomain = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 20}
 
-// usable tells whether every certificate of a chain below its root may be used for a SIP server. Without the extension it may (RFC 5280 §4.2.1.12);
-// with it, RFC 5924 §4.1 asks for id-kp-sipDomain or, as policy allows, another usage: serverAuth is what public authorities issue.
-func usable(chain []*x509.Certificate) bool {
+// usable tells whether every certificate of a chain below its root may be used for a server. Without the extension it may (RFC 5280 §4.2.1.12).
+// With it, RFC 5924 §4.1 asks for id-kp-sipDomain where the service is SIP or, as policy allows, another usage: serverAuth is what public authorities issue.
+func usable(chain []*x509.Certificate, service string) bool {
 	for _, c := range chain[:max(1, len(chain)-1)] {
 		if len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 0 {
 			continue
 		}
 		if !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) &&
-			!slices.ContainsFunc(c.UnknownExtKeyUsage, sipDomain.Equal) {
+			(service != "" || !slices.ContainsFunc(c.UnknownExtKeyUsage, sipDomain.Equal)) {
 			return false
 		}
 	}
@@ -148,12 +160,8 @@ func identifies(leaf *x509.Certificate, o Options) bool {
 	if ids := sipIdentities(leaf); len(ids) > 0 {
 		return slices.ContainsFunc(ids, func(id string) bool { return id == o.Domain || id == o.SRVTarget && id != "" && !isAddr(id) })
 	}
-	if ip, err := netip.ParseAddr(o.Domain); err == nil {
-		for _, b := range leaf.IPAddresses {
-			if a, ok := netip.AddrFromSlice(b); ok && a.Unmap() == ip.WithZone("") {
-				return true
-			}
-		}
+	if hasAddr(leaf, o.Domain) {
+		return true
 	}
 	for _, name := range leaf.DNSNames {
 		if matches(canonical(name), o.Domain, o.AllowWildcard) || matches(canonical(name), o.SRVTarget, o.AllowWildcard) {
@@ -161,6 +169,18 @@ func identifies(leaf *x509.Certificate, o Options) bool {
 		}
 	}
 	return false
+}
+
+// hasAddr tells whether a certificate has the address that a domain is, if it is one.
+func hasAddr(leaf *x509.Certificate, domain string) bool {
+	ip, err := netip.ParseAddr(domain)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(leaf.IPAddresses, func(b net.IP) bool {
+		a, ok := netip.AddrFromSlice(b)
+		return ok && a.Unmap() == ip.WithZone("")
+	})
 }
 
 // matches compares a DNS subject alternative name with a domain; both are canonical.

@@ -18,7 +18,7 @@ const (
 	Expired                         // a certificate of the chain has expired
 	NotYetValid                     // a certificate of the chain is from the future: perhaps the clock is wrong
 	WrongName                       // a good certificate, but for another domain
-	WrongUsage                      // a good certificate, but not one for SIP servers
+	WrongUsage                      // a good certificate, but not one for such servers
 	NoCertificate                   // the server showed none
 	Invalid                         // any other fault of the chain; Err says which
 	OldVersion                      // the server speaks no version of TLS that is new enough; see [Handshake]
@@ -29,7 +29,7 @@ var reasonNames = [...]string{
 	Expired:       "certificate expired",
 	NotYetValid:   "certificate not valid yet",
 	WrongName:     "certificate is for another domain",
-	WrongUsage:    "certificate is not for SIP servers",
+	WrongUsage:    "certificate is not for such servers",
 	NoCertificate: "no certificate",
 	Invalid:       "certificate invalid",
 	OldVersion:    "TLS version too old",
@@ -79,6 +79,9 @@ func presented(leaf *x509.Certificate) []string {
 	}
 	for _, d := range leaf.DNSNames {
 		add(d)
+	}
+	for _, n := range otherNames(leaf) {
+		add(n.name)
 	}
 	for _, ip := range leaf.IPAddresses {
 		add(ip.String())

@@ -62,6 +62,8 @@ type Template struct {
 	DNS        []string     // DNS subject alternative names
 	URIs       []string     // URI subject alternative names, such as "sip:example.com"
 	IPs        []netip.Addr // address subject alternative names
+	SRV        []string     // names for a service (RFC 4985), such as "_xmpp-client.example.com"
+	XMPP       []string     // XMPP addresses (RFC 6120 §13.7.1.4), such as "example.com"
 
 	NotBefore time.Time // zero: an hour before the time of the CA
 	NotAfter  time.Time // zero: Lifetime after the time of the CA
@@ -101,6 +103,13 @@ func (ca *CA) Issue(t Template) (tls.Certificate, error) {
 	}
 	for _, ip := range t.IPs {
 		template.IPAddresses = append(template.IPAddresses, ip.AsSlice())
+	}
+	if len(t.SRV)+len(t.XMPP) > 0 {
+		names, err := alternativeNames(t)
+		if err != nil {
+			return tls.Certificate{}, fmt.Errorf("testca: %w", err)
+		}
+		template.ExtraExtensions = append(template.ExtraExtensions, names)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
