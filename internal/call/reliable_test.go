@@ -61,6 +61,56 @@ func TestReliableRinging(t *testing.T) {
 	}
 }
 
+// RFC 3262 §3: who rings reliably says so every two and a half minutes. Each is
+// a response of its own, with the next RSeq and a PRACK, and describes nothing
+// again.
+func TestReliableReminders_RFC3262_3(t *testing.T) {
+	for _, op := range []string{"180", "183"} {
+		for _, stream := range []bool{true, false} {
+			w, alice, bob := newWorld(t, stream)
+			var said []string
+			w.lose = func(_ *party, m sipgo.Message) bool {
+				if r, ok := m.(*sipgo.Response); ok && r.IsProvisional() {
+					said = append(said, fmt.Sprintf("%v %d %s %v", w.now.Sub(epoch), r.StatusCode, sipwire.Header(r, "RSeq"), len(r.Body()) > 0))
+				}
+				return false
+			}
+			a, b := calling100rel(t, w, alice, bob, "Require")
+			if op == "180" {
+				b.Ring(w.now, 180, "")
+			} else {
+				b.Progress(w.now, none, func(time.Time, error) {})
+			}
+			w.run(6 * time.Minute)
+			first := uint32(0.5*(1<<30)) + 1
+			want := []string{
+				fmt.Sprintf("50ms %s %d %v", op, first, op == "183"),
+				fmt.Sprintf("2m30.05s %s %d false", op, first+1),
+				fmt.Sprintf("5m0.05s %s %d false", op, first+2),
+			}
+			if !slices.Equal(said, want) {
+				t.Errorf("%s: said %q, want %q", op, said, want)
+			}
+			pracks := 0
+			for _, m := range w.wire {
+				if m == "alice PRACK" {
+					pracks++
+				}
+			}
+			if pracks != 3 {
+				t.Errorf("%s: %d PRACKs, want 3", op, pracks)
+			}
+			b.Answer(w.now, none, func(time.Time, error) {})
+			w.run(time.Second)
+			if a.State() != Established || b.State() != Established {
+				t.Errorf("%s: states %v, %v", op, a.State(), b.State())
+			}
+			a.Hangup(w.now)
+			w.over(alice, bob)
+		}
+	}
+}
+
 // RFC 3262 §3: "The UAS MUST NOT send a second reliable provisional response
 // until the first is acknowledged"; those that waited then go at once.
 func TestReliableFirstAlone(t *testing.T) {

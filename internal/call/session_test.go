@@ -331,6 +331,49 @@ func TestSessionRefreshWithoutUpdate(t *testing.T) {
 	}
 }
 
+// RFC 6337 §5.3: a re-INVITE that refreshes a session says what its sender wants,
+// and not again what the peer's hold let him answer.
+func TestSessionRefreshUnderHold_RFC6337_5_3(t *testing.T) {
+	for name, holds := range map[string]struct {
+		mine, theirs bool
+		want         string
+	}{
+		"nobody": {false, false, ""}, // the description last agreed, as it was
+		"they":   {false, true, "offer sendrecv, take sendonly"},
+		"both":   {true, true, "offer sendonly, take inactive"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, alice, bob := newWorld(t, true)
+			alice.wants(SessionTimer{Expires: 1800 * time.Second})
+			bob.wants(SessionTimer{Expires: 1800 * time.Second})
+			m := alice.negotiate()
+			bob.negotiate()
+			a, b := begin(t, w, alice, bob)
+			if holds.mine {
+				a.holding.wish, a.holding.used = true, true
+			}
+			if holds.theirs {
+				if err := bob.holds(b, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := [2]Hold{a.Held(), b.Held()}
+			m.said()
+			w.wire = nil
+			w.run(901 * time.Second)
+			w.check("alice INVITE", "bob 200 INVITE", "alice ACK")
+			if got := m.said(); got != holds.want {
+				t.Errorf("%q, want %q", got, holds.want)
+			}
+			if after := [2]Hold{a.Held(), b.Held()}; after != before {
+				t.Errorf("held %+v, before %+v", after, before)
+			}
+			a.Hangup(w.now)
+			w.over(alice, bob)
+		})
+	}
+}
+
 // RFC 4028 §7.3: 422 to the INVITE makes another one with the interval that is
 // asked for, in the same call, as often as the servers on the way want it to
 // grow; one that does not grow is a refusal.

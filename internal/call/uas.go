@@ -90,10 +90,20 @@ func (c *Call) Ring(now time.Time, status int, reason string, headers ...sipgo.H
 // alert is a provisional response that is sent again every minute: proxies
 // give up an INVITE of which they hear nothing for three, and "to prevent
 // cancellation, the UAS MUST send a non-100 provisional response at every
-// minute" (RFC 3261 §13.3.1.1).
+// minute" (RFC 3261 §13.3.1.1). One that is sent reliably gets there: every two
+// and a half will do (RFC 3262 §3).
 type alert struct {
 	res   *sipgo.Response
 	timer timerq.Timer
+}
+
+func (a *alert) reliable() bool { return sipwire.HasToken(a.res, "Require", option100rel) }
+
+func (a *alert) interval() time.Duration {
+	if a.reliable() {
+		return 150 * time.Second
+	}
+	return time.Minute
 }
 
 func (c *Call) say(now time.Time, r *sipgo.Response) {
@@ -106,12 +116,21 @@ func (c *Call) say(now time.Time, r *sipgo.Response) {
 		c.alert.timer.F = c.remind
 	}
 	c.alert.res = r
-	c.env.Timers().Set(&c.alert.timer, now.Add(time.Minute))
+	c.env.Timers().Set(&c.alert.timer, now.Add(c.alert.interval()))
 }
 
 func (c *Call) remind(now time.Time) {
-	c.server.Respond(now, c.alert.res)
-	c.env.Timers().Set(&c.alert.timer, now.Add(time.Minute))
+	a := c.alert
+	c.env.Timers().Set(&a.timer, now.Add(a.interval()))
+	if !a.reliable() {
+		c.server.Respond(now, a.res)
+		return
+	}
+	// With the number that it had it would be taken for a retransmission
+	// (RFC 3262 §4). What it described is agreed.
+	r := c.response(c.server, a.res.StatusCode, a.res.Reason)
+	c.dialogHeaders(r)
+	c.sayReliably(now, r)
 }
 
 func (a *alert) stop(c *Call) {
