@@ -446,6 +446,29 @@ func TestEndWhileOffering(t *testing.T) {
 	w.check("alice INVITE", "bob 200 INVITE", "alice BYE", "alice ACK", "bob 200 BYE")
 }
 
+// RFC 5407 §3.2.2: a re-INVITE and a BYE cross. The BYE ends the call for both;
+// the re-INVITE gets 481, which is told to whoever asked for it, and changes
+// nothing in how the call has ended.
+func TestReofferCrossesBye_RFC5407_3_2_2(t *testing.T) {
+	for _, offer := range []bool{true, false} {
+		w, alice, bob := newWorld(t, true)
+		a, b := establish(t, w, alice, bob)
+		outcome := errNo
+		alice.media.late = !offer
+		a.Reoffer(w.now, none, func(_ time.Time, err error) { outcome = err })
+		w.run(0) // media have made the offer
+		b.Hangup(w.now)
+		w.over(alice, bob)
+		w.check("alice INVITE", "bob BYE", "bob 481 INVITE", "alice 200 BYE", "alice ACK")
+		if outcome != ErrEnded {
+			t.Errorf("outcome %v", outcome)
+		}
+		if a.End().By != Remote || a.End().Err != nil || b.End().By != Local || b.End().Err != nil {
+			t.Errorf("ends %+v, %+v", a.End(), b.End())
+		}
+	}
+}
+
 // Offers that wait are bounded.
 func TestQueueBounded(t *testing.T) {
 	w, alice, bob := newWorld(t, true)
