@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -83,6 +84,7 @@ func TestBlindTransfer_RFC5589_6_1(t *testing.T) {
 		bob.tells(200, "active;expires=60", "SIP/2.0 180 Ringing")
 		bob.tells(200, "terminated;reason=noresource", done)
 		bob.bye()
+		synctest.Wait() // the transfer is over before its BYE is answered
 		if err := tr.Wait(t.Context()); err != nil || c.End().Cause != CauseTransferred {
 			t.Errorf("%v, %+v", err, c.End())
 		}
@@ -216,6 +218,7 @@ func TestAttendedTransfer_RFC5589_7_1(t *testing.T) {
 		s.response(200)
 		bob.tells(200, "terminated;reason=noresource", "SIP/2.0 200 OK")
 		bob.bye()
+		synctest.Wait()
 		if err := <-result; err != nil || c.End().Cause != CauseTransferred || other.State() != CallEnded {
 			t.Errorf("%v, %+v, %v", err, c.End(), other.State())
 		}
