@@ -3,6 +3,8 @@ package confinfo
 import (
 	"errors"
 	"slices"
+
+	"github.com/hoorn-phone/hoorn/internal/xmldoc"
 )
 
 // Errors of State.Apply, to test for with errors.Is.
@@ -28,29 +30,29 @@ type State struct {
 	// about it are taken, else it is that of the first.
 	Entity string
 
-	known, gap, over bool
-	version          uint32
-	description      Description
-	status           Status
-	users            []User
+	versions    xmldoc.Versions
+	over        bool
+	description Description
+	status      Status
+	users       []User
 }
 
 // Apply takes a document. After an error nothing has changed, but that ErrGap
 // stands until a full document has come, and ErrFull tells of what was left out.
 func (s *State) Apply(d *Document) error {
-	switch {
-	case s.Entity != "" && d.Entity != s.Entity:
+	if s.Entity != "" && d.Entity != s.Entity {
 		return ErrEntity
-	case s.known && d.Version <= s.version:
+	}
+	switch s.versions.Take(d.Version, d.Part != Partial) {
+	case xmldoc.Old:
 		return ErrOld
-	case d.Part == Partial && (!s.known || s.gap || d.Version != s.version+1):
-		s.gap = true
+	case xmldoc.Gap:
 		return ErrGap
 	}
 	if d.Part != Partial {
-		*s = State{}
+		*s = State{versions: s.versions}
 	}
-	s.Entity, s.version, s.known, s.over = d.Entity, d.Version, true, d.Part == Deleted
+	s.Entity, s.over = d.Entity, d.Part == Deleted
 	if d.Description != nil {
 		s.description = *d.Description
 	}
@@ -152,7 +154,7 @@ func replaceText[T ~string](old *T, x T) {
 
 // Complete tells whether what is known is the truth: a full document came, and
 // none was missed since.
-func (s *State) Complete() bool { return s.known && !s.gap }
+func (s *State) Complete() bool { return s.versions.Complete() }
 
 // Over tells whether the conference has ended.
 func (s *State) Over() bool { return s.over }

@@ -3,6 +3,8 @@ package dialoginfo
 import (
 	"errors"
 	"slices"
+
+	"github.com/hoorn-phone/hoorn/internal/xmldoc"
 )
 
 // Errors of State.Apply, to test for with errors.Is.
@@ -26,29 +28,25 @@ type State struct {
 	// those about it are taken, else it is that of the first.
 	Entity string
 
-	known   bool
-	gap     bool
-	version uint32
-	dialogs []Dialog
+	versions xmldoc.Versions
+	dialogs  []Dialog
 }
 
 // Apply takes a document. After an error nothing has changed, but that ErrGap stands
 // until a full document has come, and ErrFull tells of what was left out.
 func (s *State) Apply(d *Document) error {
-	switch {
-	case s.Entity != "" && d.Entity != s.Entity:
+	if s.Entity != "" && d.Entity != s.Entity {
 		return ErrEntity
-	case s.known && d.Version <= s.version:
-		// Also a full one: a notifier that has restarted makes a new
-		// subscription.
+	}
+	switch s.versions.Take(d.Version, d.Full) {
+	case xmldoc.Old:
 		return ErrOld
-	case !d.Full && (!s.known || s.gap || d.Version != s.version+1):
-		s.gap = true
+	case xmldoc.Gap:
 		return ErrGap
 	}
-	s.Entity, s.version, s.known = d.Entity, d.Version, true
+	s.Entity = d.Entity
 	if d.Full {
-		s.gap, s.dialogs = false, nil
+		s.dialogs = nil
 	}
 	var err error
 	for _, dialog := range d.Dialogs {
@@ -70,7 +68,7 @@ func (s *State) Apply(d *Document) error {
 
 // Complete tells whether Dialogs are all there are: a full document came, and
 // none was missed since.
-func (s *State) Complete() bool { return s.known && !s.gap }
+func (s *State) Complete() bool { return s.versions.Complete() }
 
 // Dialogs are those there are, in the order in which they came.
 func (s *State) Dialogs() []Dialog { return slices.Clone(s.dialogs) }
