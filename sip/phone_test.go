@@ -363,6 +363,7 @@ func TestMissed(t *testing.T) {
 		c.ask("CANCEL", "one", "one", 1, "", "")
 		c.response(200)
 		c.response(487)
+		synctest.Wait() // over a moment after that
 		if two := p.rings(t, c, "two"); two.ID() != "two" {
 			t.Errorf("accepted %s", two.ID())
 		}
