@@ -1,6 +1,6 @@
 // Package broadworks uses the services of a BroadWorks server that users reach
-// by dialling access codes: park and retrieve, pickup, forwarding, do not
-// disturb. Servers with the same services and other codes do as well.
+// by dialling access codes: park and retrieve, pickup, forwarding, voicemail, do
+// not disturb, caller ID, redial. Servers with the same services and other codes do as well.
 //
 // A verb that only sets something dials the code, waits until the server has
 // answered and hung up, and hangs up itself after a while: an announcement
@@ -21,7 +21,8 @@ import (
 // Feature is a service with an access code.
 type Feature string
 
-// The features. Those with "On" are dialled with a target behind the code.
+// The features. Those of forwarding with "On" are dialled with a target behind
+// the code; voicemail is forwarding to the user's own mailbox.
 const (
 	ForwardAlwaysOn        Feature = "forward always on"
 	ForwardAlwaysOff       Feature = "forward always off"
@@ -31,9 +32,18 @@ const (
 	ForwardNoAnswerOff     Feature = "forward no answer off"
 	ForwardNotReachableOn  Feature = "forward not reachable on"
 	ForwardNotReachableOff Feature = "forward not reachable off"
+	VoicemailAlwaysOn      Feature = "voicemail always on"
+	VoicemailAlwaysOff     Feature = "voicemail always off"
+	VoicemailBusyOn        Feature = "voicemail busy on"
+	VoicemailBusyOff       Feature = "voicemail busy off"
+	VoicemailNoAnswerOn    Feature = "voicemail no answer on"
+	VoicemailNoAnswerOff   Feature = "voicemail no answer off"
 	DoNotDisturbOn         Feature = "do not disturb on"
 	DoNotDisturbOff        Feature = "do not disturb off"
 	HideCallerID           Feature = "hide caller ID" // for one call, whose number is behind the code
+	ShowCallerID           Feature = "show caller ID" // the same
+	Redial                 Feature = "redial"
+	CallReturn             Feature = "call return"
 	CallPark               Feature = "park"
 	CallRetrieve           Feature = "retrieve"
 	CallPull               Feature = "pull"
@@ -41,6 +51,7 @@ const (
 	DirectedPickup         Feature = "directed pickup"
 	VoicemailTransfer      Feature = "voicemail transfer"
 	VoicePortal            Feature = "voice portal"
+	ClearIndicator         Feature = "clear indicator"
 )
 
 var defaults = map[Feature]string{
@@ -48,11 +59,15 @@ var defaults = map[Feature]string{
 	ForwardBusyOn: "*90", ForwardBusyOff: "*91",
 	ForwardNoAnswerOn: "*92", ForwardNoAnswerOff: "*93",
 	ForwardNotReachableOn: "*94", ForwardNotReachableOff: "*95",
+	VoicemailAlwaysOn: "*21", VoicemailAlwaysOff: "#21",
+	VoicemailBusyOn: "*40", VoicemailBusyOff: "#40",
+	VoicemailNoAnswerOn: "*41", VoicemailNoAnswerOff: "#41",
 	DoNotDisturbOn: "*78", DoNotDisturbOff: "*79",
-	HideCallerID: "*67",
-	CallPark:     "*68", CallRetrieve: "*88", CallPull: "*11",
+	HideCallerID: "*67", ShowCallerID: "*65",
+	Redial: "*66", CallReturn: "*69",
+	CallPark: "*68", CallRetrieve: "*88", CallPull: "*11",
 	GroupPickup: "*98", DirectedPickup: "*97",
-	VoicemailTransfer: "*55", VoicePortal: "*86",
+	VoicemailTransfer: "*55", VoicePortal: "*86", ClearIndicator: "*99",
 }
 
 // ErrDisabled says that the account has no code for a feature.
@@ -69,7 +84,9 @@ type FeatureError struct {
 	Err     error
 }
 
-func (e *FeatureError) Error() string { return fmt.Sprintf("broadworks: %s: %v", e.Feature, e.Err) }
+func (e *FeatureError) Error() string {
+	return fmt.Sprintf("broadworks: %s: %s", e.Feature, strings.TrimPrefix(e.Err.Error(), "broadworks: "))
+}
 
 func (e *FeatureError) Unwrap() error { return e.Err }
 
@@ -128,6 +145,29 @@ func (s *Services) SetForward(ctx context.Context, when Forward, target string) 
 	return s.set(ctx, codes[0], target)
 }
 
+// SetVoicemail has the server send calls to the user's own mailbox, or no
+// longer. For NotReachable there is no code: it is an error.
+func (s *Services) SetVoicemail(ctx context.Context, when Forward, on bool) error {
+	codes, ok := map[Forward][2]Feature{
+		Always:   {VoicemailAlwaysOn, VoicemailAlwaysOff},
+		Busy:     {VoicemailBusyOn, VoicemailBusyOff},
+		NoAnswer: {VoicemailNoAnswerOn, VoicemailNoAnswerOff},
+	}[when]
+	switch {
+	case !ok:
+		return fmt.Errorf("broadworks: there is no voicemail for forwarding %d", int(when))
+	case on:
+		return s.set(ctx, codes[0], "")
+	}
+	return s.set(ctx, codes[1], "")
+}
+
+// ClearIndicator puts out the lamp that says that messages wait. They stay in
+// the mailbox.
+func (s *Services) ClearIndicator(ctx context.Context) error {
+	return s.set(ctx, ClearIndicator, "")
+}
+
 // Park puts a call on hold and parks it on an extension, the user's own if that is
 // "". The call has ended when it returns; after an error it is there, and resumed.
 func (s *Services) Park(ctx context.Context, c *sip.Call, extension string) error {
@@ -166,6 +206,22 @@ func (s *Services) Portal(ctx context.Context, o *sip.DialOptions) (*sip.Call, e
 	return s.dial(ctx, VoicePortal, "", o)
 }
 
+// Redial calls the number that the user has called last, on any device.
+func (s *Services) Redial(ctx context.Context, o *sip.DialOptions) (*sip.Call, error) {
+	return s.dial(ctx, Redial, "", o)
+}
+
+// ReturnCall calls who has called the user last.
+func (s *Services) ReturnCall(ctx context.Context, o *sip.DialOptions) (*sip.Call, error) {
+	return s.dial(ctx, CallReturn, "", o)
+}
+
+// DialShown calls a number and shows the user's own, where the server hides it
+// otherwise.
+func (s *Services) DialShown(ctx context.Context, number string, o *sip.DialOptions) (*sip.Call, error) {
+	return s.dial(ctx, ShowCallerID, number, o)
+}
+
 // DialHidden calls a number without showing the user's own, by the access code.
 // sip.DialOptions.Anonymous is SIP's way to do so.
 func (s *Services) DialHidden(ctx context.Context, number string, o *sip.DialOptions) (*sip.Call, error) {
@@ -174,19 +230,28 @@ func (s *Services) DialHidden(ctx context.Context, number string, o *sip.DialOpt
 
 // dial calls a feature's code with what it is to know behind it.
 func (s *Services) dial(ctx context.Context, f Feature, target string, o *sip.DialOptions) (*sip.Call, error) {
-	code := s.codes[f]
-	if code == "" {
-		return nil, &FeatureError{f, ErrDisabled}
+	number, err := s.number(f, target)
+	if err != nil {
+		return nil, &FeatureError{f, err}
 	}
-	if len(target) > 64 || strings.Trim(target, "+0123456789*#") != "" {
-		return nil, &FeatureError{f, fmt.Errorf("%w: %q", ErrTarget, target)}
-	}
-	// "#" cannot stand in a URI as it is (RFC 3261 §25.1).
-	c, err := s.ua.Dial(ctx, strings.ReplaceAll(code+target, "#", "%23"), o)
+	c, err := s.ua.Dial(ctx, number, o)
 	if err != nil {
 		return nil, &FeatureError{f, err}
 	}
 	return c, nil
+}
+
+// number is what is dialled for a feature.
+func (s *Services) number(f Feature, target string) (string, error) {
+	code := s.codes[f]
+	if code == "" {
+		return "", ErrDisabled
+	}
+	if len(target) > 64 || strings.Trim(target, "+0123456789*#") != "" {
+		return "", fmt.Errorf("%w: %q", ErrTarget, target)
+	}
+	// "#" cannot stand in a URI as it is (RFC 3261 §25.1).
+	return strings.ReplaceAll(code+target, "#", "%23"), nil
 }
 
 // set dials a code that only changes something.
@@ -213,6 +278,9 @@ func (s *Services) set(ctx context.Context, f Feature, target string) error {
 
 // away has the server take a call from us, which it does to the one on hold.
 func (s *Services) away(ctx context.Context, f Feature, c *sip.Call, target string) error {
+	if _, err := s.number(f, target); err != nil {
+		return &FeatureError{f, err} // no reason to hold
+	}
 	if err := c.Hold(ctx); err != nil {
 		return &FeatureError{f, err}
 	}

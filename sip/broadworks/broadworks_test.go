@@ -148,6 +148,25 @@ func TestPark(t *testing.T) {
 		if err := <-result; !errors.As(err, &fe) || call.State() != sip.CallEstablished || call.Held().Local {
 			t.Errorf("%v, %v, %v", err, call.State(), call.Held())
 		}
+		// What cannot be dialled is no reason to put the call on hold.
+		if err := s.Park(t.Context(), call, "bob"); !errors.Is(err, broadworks.ErrTarget) {
+			t.Error(err)
+		}
+		none := broadworks.New(ua, map[broadworks.Feature]string{broadworks.CallPark: ""})
+		if err := none.Park(t.Context(), call, ""); !errors.Is(err, broadworks.ErrDisabled) {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		holds := 0
+		for e := range call.Events(ctx) {
+			if e.Kind == sip.HoldChanged {
+				holds++
+			}
+		}
+		if holds != 2 { // of the park that was refused
+			t.Errorf("put on hold or resumed %d times, want 2", holds)
+		}
 		go func() { result <- s.TransferToVoicemail(t.Context(), call, "") }()
 		c, code = dialled(t, server)
 		if code != "sip:*55@10.0.0.2" {

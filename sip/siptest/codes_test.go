@@ -2,7 +2,9 @@ package siptest_test
 
 import (
 	"testing"
+	"time"
 
+	"github.com/hoorn-phone/hoorn/sip"
 	"github.com/hoorn-phone/hoorn/sip/siptest"
 )
 
@@ -42,5 +44,32 @@ func TestCodesReplaced(t *testing.T) {
 				t.Errorf("%s: %d", number, res.StatusCode)
 			}
 		}
+	})
+}
+
+// A device that receives no sound does not hear what it is told; that does not
+// keep it on the line.
+func TestUnheard(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := start(t, withVoicemail(siptest.Voicemail{Limit: 10 * time.Second}))
+		alice := l.phone("alice") // sip.NoMedia
+		for number, want := range map[string]time.Duration{
+			"*78": 1500 * time.Millisecond,                   // half a second of tones
+			"bob": (1500 + 10_000 + 2000) * time.Millisecond, // the greeting, and the longest message
+		} {
+			call, err := alice.Dial(t.Context(), number, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			ended(t, call, sip.Remote)
+			if took := time.Since(began); took != want {
+				t.Errorf("%s: hung up after %v, want %v", number, took, want)
+			}
+		}
+		if n := len(l.Mailbox("bob")); n != 0 {
+			t.Errorf("%d messages", n)
+		}
+		l.idle()
 	})
 }

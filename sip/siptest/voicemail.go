@@ -36,11 +36,15 @@ func (d *deposit) begin(now time.Time, c *serviceCall) {
 	c.answer(now, func(ctx context.Context, s *media.Session) error { return d.take(ctx, c.l, s) })
 }
 
-// take takes the message; who speaks has hung up when ctx ends.
+// take takes the message; who speaks has hung up when ctx ends. It takes no longer
+// than the greeting and the limit, whatever is heard of it.
 func (d *deposit) take(ctx context.Context, l *life, s *media.Session) error {
 	box := d.user.state.box
-	keys := l.keys(ctx, s)
 	pcm, rate := box.greet()
+	greeting := time.Duration(len(pcm)) * time.Second / time.Duration(rate)
+	ctx, cancel := context.WithTimeout(ctx, greeting+box.cfg.Limit+2*unheard)
+	defer cancel()
+	keys := l.keys(ctx, s)
 	if _, err := l.play(ctx, s, keys, rate, pcm); err != nil {
 		return err
 	}
