@@ -90,6 +90,8 @@ type Call struct {
 	transfer    *Transfer // ours, of its peer, or to its peer: the latest
 	transferred bool
 	referral    *ReferRequest // the peer's: the latest
+	// verification is set while the app does not know of the call yet.
+	verification *verification
 
 	mu      sync.Mutex
 	local   Party

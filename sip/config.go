@@ -63,6 +63,11 @@ type Config struct {
 	// requests wait for AcceptRefer; more are refused with 486 (Busy Here).
 	Refer func(r *ReferRequest) ReferDecision
 
+	// Identity says how to check who calls (RFC 8224). The zero value checks
+	// nothing; what the account's server says of it (verstat) is shown all the
+	// same.
+	Identity IdentityConfig
+
 	// Replace decides about an INVITE that wants to take the place of a call's
 	// dialog (RFC 3891), or to join a call (RFC 3911): false refuses it with 403
 	// (Forbidden). A call that is replaced moves at once, and nobody is asked

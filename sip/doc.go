@@ -66,6 +66,7 @@
 //   - [*AuthError]: the account's credentials were refused, or the server's
 //     proof of its own
 //   - [*CertificateError]: the server is not who it has to be
+//   - [*IdentityError]: who calls is not shown to be who he says (RFC 8224)
 //   - [*DialError]: no server could be reached, and why each could not
 //   - [*URIError]: a URI that cannot be used
 //   - ErrClosed, ErrEnded, ErrState, … for errors.Is

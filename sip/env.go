@@ -143,6 +143,9 @@ func (c *Call) ended(now time.Time, end End) {
 	c.log.close()
 	c.upOnce.Do(func() { close(c.up) })
 	c.doneOnce.Do(func() { close(c.done) })
+	if v := c.verification; v != nil {
+		v.finish(now, context.Canceled)
+	}
 }
 
 // Ended forgets the dialog set: whatever still comes for it gets 481.

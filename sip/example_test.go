@@ -2,9 +2,13 @@ package sip_test
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"net/http"
 	"sync"
 	"time"
 
@@ -192,6 +196,57 @@ func ExampleCall_Events() {
 	// 180 Ringing
 	// now ended
 	// ended by local
+}
+
+// Who calls is checked with certificates that the app fetches, over HTTP here. One
+// that is busy keeps them, and looks at lists of revoked ones.
+func ExampleIdentityConfig() {
+	roots := x509.NewCertPool() // of the authorities for telephone numbers
+	fetch := func(ctx context.Context, x5u string) ([]*x509.Certificate, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, x5u, nil)
+		if err != nil {
+			return nil, err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return nil, errors.New(res.Status)
+		}
+		text, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+		if err != nil {
+			return nil, err
+		}
+		var chain []*x509.Certificate
+		for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, err
+			}
+			chain = append(chain, c)
+		}
+		return chain, nil
+	}
+	ua, err := sip.New(&sip.Config{
+		Account:  sip.Account{AOR: "sip:alice@example.com"},
+		Identity: sip.IdentityConfig{Certificates: fetch, Roots: roots},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ua.Close()
+	call, err := ua.Accept(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	id := call.Identity()
+	fmt.Println(call.Remote(), id.Verified, id.VerifyErr)
+	var why *sip.IdentityError
+	if errors.As(id.VerifyErr, &why) && why.Reason == sip.IdentitySignature {
+		_ = call.Reject(context.Background(), 438) // RFC 8224 §6.2.2
+	}
 }
 
 // register makes a user agent that calls without sound.

@@ -155,11 +155,14 @@ func (ua *UA) busy() int {
 	switch {
 	case ua.draining:
 		return sipgo.StatusTemporarilyUnavailable
-	case len(ua.incoming) == cap(ua.incoming):
+	case ua.full():
 		return sipgo.StatusBusyHere
 	}
 	return 0
 }
+
+// full tells whether Config.AcceptQueue is reached.
+func (ua *UA) full() bool { return len(ua.incoming)+ua.verifying >= cap(ua.incoming) }
 
 // invited takes the INVITE of a new call.
 func (ua *UA) invited(now time.Time, s *transaction.Server) {
@@ -189,8 +192,7 @@ func (ua *UA) invited(now time.Time, s *transaction.Server) {
 	c.local, c.remote = set.local, set.remote
 	c.flow.Store(s.Flow().(*transport.Flow))
 	c.log.add(Event{Time: now, Kind: StateChanged, State: CallIncoming})
-	ua.incoming <- c // there is room: see busy, and only the loop fills it
-	c.autoAnswer(now)
+	c.announce(now)
 }
 
 // takesSDP tells whether the caller can read the description in our answer:

@@ -34,9 +34,15 @@ type Identity struct {
 	// Of each the first 20.
 	Diversions []Diversion
 	History    []HistoryEntry
-	// Verified is whether the caller's number is his, by the word of the
-	// account's server (verstat, 3GPP TS 24.229): over the account's own flow alone.
+	// Verified is whether the caller's number is his: by the word of the
+	// account's server (verstat, 3GPP TS 24.229), which counts over the account's
+	// own flow alone, and by Identity (RFC 8224), where Config.Identity checks it.
+	// If one of the two says that it is not, it is not.
 	Verified Verification
+	// VerifyErr is why Identity does not show who calls: an *IdentityError, or
+	// several joined if there were several statements. Nil: it does, or there was
+	// nothing to check.
+	VerifyErr error
 	// SessionID names the call from end to end (RFC 7989).
 	SessionID SessionID
 	// AutoAnswer says that the caller asks for the call to be answered by
@@ -65,7 +71,7 @@ type Verification int
 
 // The outcomes.
 const (
-	VerificationAbsent Verification = iota // nobody has said anything
+	VerificationAbsent Verification = iota // nobody has said anything that could be checked
 	VerificationPassed                     // it is his
 	VerificationFailed                     // it was checked, and is not shown to be his
 )
@@ -157,8 +163,12 @@ func isAnonymous(req *sipgo.Request, privacy []string) bool {
 		}
 	}
 	from := req.From()
-	return from != nil && (strings.EqualFold(from.Address.Host, "anonymous.invalid") ||
-		strings.EqualFold(from.Address.User, "anonymous"))
+	return from != nil && isHidden(&from.Address)
+}
+
+// isHidden tells whether a URI in From names nobody.
+func isHidden(uri *sipgo.Uri) bool {
+	return strings.EqualFold(uri.Host, "anonymous.invalid") || strings.EqualFold(uri.User, "anonymous")
 }
 
 // callerOf is whom an app shows as the caller: what the server asserts of him,

@@ -262,7 +262,7 @@ func (r *ReferRequest) follow(now time.Time) bool {
 	ua, c := r.ua, r.Call
 	var set *dialogSet
 	switch {
-	case ua.draining, c == nil && len(ua.incoming) == cap(ua.incoming), c != nil && (c.m.State() != call.Established || c.move != nil):
+	case ua.draining, c == nil && ua.full(), c != nil && (c.m.State() != call.Established || c.move != nil):
 		r.tell(now, sipgo.StatusTemporarilyUnavailable, "")
 		return false
 	case c == nil:

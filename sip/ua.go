@@ -18,6 +18,7 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/endpoint"
 	"github.com/hoorn-phone/hoorn/internal/flow"
 	"github.com/hoorn-phone/hoorn/internal/locate"
+	"github.com/hoorn-phone/hoorn/internal/passport"
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
@@ -33,7 +34,8 @@ type UA struct {
 	ep   *endpoint.Endpoint
 	res  locate.Resolver
 
-	listening []listener // complete when New returns
+	listening []listener       // complete when New returns
+	called    []passport.Party // Config.Identity.Called
 
 	incoming chan *Call
 	refers   chan *ReferRequest
@@ -48,6 +50,9 @@ type UA struct {
 	aside    locate.Aside
 	direct   map[hop]*transport.Flow
 	draining bool // no new calls
+	// verifying is how many calls wait for their Identity to be checked, with a
+	// place in incoming each.
+	verifying int
 
 	subs         map[*Subscription]struct{}
 	dialogs      map[callKey]func(now time.Time, s *transaction.Server) // of subscriptions
@@ -69,6 +74,13 @@ func New(cfg *Config) (*UA, error) {
 		return nil, err
 	}
 	if err := c.SessionTimer.check(); err != nil {
+		return nil, err
+	}
+	if c.Identity.Certificates != nil && c.Identity.Roots == nil {
+		return nil, fmt.Errorf("sip: Identity.Certificates without Identity.Roots")
+	}
+	called, err := c.Identity.calledParties()
+	if err != nil {
 		return nil, err
 	}
 	if c.Rand == nil {
@@ -97,7 +109,7 @@ func New(cfg *Config) (*UA, error) {
 		acct.instance = "urn:uuid:" + id.String()
 	}
 	ua := &UA{
-		cfg: c, acct: acct, log: c.Logger,
+		cfg: c, acct: acct, log: c.Logger, called: called,
 		incoming: make(chan *Call, c.AcceptQueue),
 		refers:   make(chan *ReferRequest, c.AcceptQueue),
 		messages: make(chan *Message, c.MessageQueue),

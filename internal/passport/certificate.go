@@ -3,6 +3,7 @@ package passport
 import (
 	"crypto/ecdsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ const maxChain = 8
 // chain, may speak for who calls. An intermediate certificate's list of numbers
 // is not compared with that of the certificate below it: the authorities that
 // roots stand for are trusted to have done that.
+//
+// The error is ErrCertificate, ErrSignature, ErrAuthority, or ErrUnsupported for
+// a certificate that constrains more than numbers.
 func (p *Passport) Verify(now time.Time, chain []*x509.Certificate, roots *x509.CertPool) error {
 	if len(chain) == 0 || len(chain) > maxChain || slices.Contains(chain, nil) {
 		return fmt.Errorf("%w: %d of them", ErrCertificate, len(chain))
@@ -56,6 +60,9 @@ func (p *Passport) Verify(now time.Time, chain []*x509.Certificate, roots *x509.
 	}
 	if !p.SignedBy(key) {
 		return ErrSignature
+	}
+	if slices.ContainsFunc(leaf.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(claimConstraints) || e.Id.Equal(enhancedConstraints) }) {
+		return fmt.Errorf("%w: certificate that constrains claims", ErrUnsupported)
 	}
 	if !speaksFor(&leaf, p.Orig) {
 		return ErrAuthority
@@ -93,8 +100,15 @@ func namesDomain(leaf *x509.Certificate, uri string) bool {
 	return false
 }
 
-// tnAuthList is id-pe-TNAuthList (RFC 8226 §9).
-var tnAuthList = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 26}
+var (
+	// tnAuthList is id-pe-TNAuthList (RFC 8226 §9).
+	tnAuthList = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 26}
+	// What a certificate may sign beyond numbers and domains: JWTClaimConstraints
+	// (RFC 8226 §8) and EnhancedJWTClaimConstraints (RFC 9118). They need not be
+	// marked critical, but to pass over one would be to allow what it forbids.
+	claimConstraints    = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 27}
+	enhancedConstraints = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 33}
+)
 
 // maxEntries bounds how many entries of a list of numbers are looked at.
 const maxEntries = 1024

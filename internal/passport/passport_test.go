@@ -314,6 +314,9 @@ func TestVerify(t *testing.T) {
 		{"unknown root", signed(key, claims), []*x509.Certificate{issue(stranger, stranger, &key.PublicKey, key)}, ErrCertificate},
 		{"another number", with(func(c *Claims) { c.Orig.TN = "12155551213" }), []*x509.Certificate{leaf(nil)}, ErrAuthority},
 		{"no list", signed(key, claims), []*x509.Certificate{leaf(func(c *x509.Certificate) { c.ExtraExtensions = nil })}, ErrAuthority},
+		{"constraints of claims (RFC 8226 §8)", signed(key, claims), []*x509.Certificate{leaf(func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: claimConstraints, Value: []byte{0x30, 0}})
+		})}, ErrUnsupported},
 		{"a domain", with(func(c *Claims) { c.Orig = Party{URI: "sip:a@Example.com"} }), []*x509.Certificate{leaf(func(c *x509.Certificate) { c.DNSNames = []string{"example.com"} })}, nil},
 		{"another domain", with(func(c *Claims) { c.Orig = Party{URI: "sip:a@example.net"} }), []*x509.Certificate{leaf(func(c *x509.Certificate) { c.DNSNames = []string{"example.com"} })}, ErrAuthority},
 	} {

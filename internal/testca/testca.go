@@ -71,6 +71,8 @@ type Template struct {
 	// ExtKeyUsage and UnknownExtKeyUsage are what the key is for. If both are empty it is for TLS servers and clients.
 	ExtKeyUsage        []x509.ExtKeyUsage
 	UnknownExtKeyUsage []asn1.ObjectIdentifier
+
+	Extensions []pkix.Extension // those that crypto/x509 does not know
 }
 
 // Issue makes a key and a certificate for it. The leaf is parsed; the chain does not hold the CA itself.
@@ -83,6 +85,7 @@ func (ca *CA) Issue(t Template) (tls.Certificate, error) {
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           t.ExtKeyUsage,
 		UnknownExtKeyUsage:    t.UnknownExtKeyUsage,
+		ExtraExtensions:       t.Extensions,
 		BasicConstraintsValid: true,
 	}
 	if template.NotBefore.IsZero() {
