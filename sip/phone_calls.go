@@ -56,6 +56,37 @@ func (p *Phone) Start(ctx context.Context, ua *UA, uri string, o *DialOptions) (
 	return nil, err
 }
 
+// Adopt makes a call the phone's that was made without it, such as one that was
+// pulled here: it becomes the active one, and the call that was is put on hold
+// first. It counts for MaxCalls, but is not refused for it. Nothing is done where
+// the phone has the call already; ErrForeignCall where it is of another account.
+// If the active call cannot be held its error is returned, and the call is not
+// adopted.
+func (p *Phone) Adopt(ctx context.Context, c *Call) error {
+	if !slices.Contains(p.cfg.UAs, c.ua) {
+		return ErrForeignCall
+	}
+	if err := p.begin(ctx); err != nil {
+		return err
+	}
+	defer p.end()
+	if _, err := p.find(c); !errors.Is(err, ErrForeignCall) {
+		return err
+	}
+	former, err := p.makeRoom(ctx)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
+	l := p.add(c)
+	p.active, l.taken, l.former = l, true, former
+	return nil
+}
+
 // room tells whether another call can be made.
 func (p *Phone) room() error {
 	p.mu.Lock()

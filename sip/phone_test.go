@@ -216,6 +216,67 @@ func TestCallWaiting(t *testing.T) {
 	})
 }
 
+// A call that was made without the phone becomes one of its.
+func TestAdopt(t *testing.T) {
+	phoned(t, "it becomes the active one, and can be swapped", &PhoneConfig{MaxCalls: 1}, func(t *testing.T, p *Phone, ua *UA, c *conn) {
+		one := p.talks(t, c, "one")
+		started := make(chan *Call, 1)
+		go func() {
+			out, err := ua.Dial(t.Context(), "bob", nil)
+			if err != nil {
+				t.Error(err)
+			}
+			started <- out
+		}()
+		invite := c.request("INVITE")
+		c.replySDP(invite, 200)
+		c.request("ACK")
+		two := <-started
+		if err := p.Activate(t.Context(), two); !errors.Is(err, ErrForeignCall) {
+			t.Error(err)
+		}
+		result := make(chan error, 1)
+		go func() { result <- p.Adopt(t.Context(), two) }()
+		c.reply(c.reinvited(t, "one"), 488) // hold is refused: as if nothing had been
+		c.request("ACK")
+		var status *StatusError
+		if err := <-result; !errors.As(err, &status) || p.Active() != one || len(p.Calls()) != 1 {
+			t.Errorf("%v, active %p of %v", err, p.Active(), p.Calls())
+		}
+		go func() { result <- p.Adopt(t.Context(), two) }()
+		c.renewed(t, "one")
+		if err := <-result; err != nil || p.Active() != two || !one.Held().Local || !slices.Equal(p.Calls(), []*Call{one, two}) {
+			t.Errorf("%v, active %p of %v", err, p.Active(), p.Calls())
+		}
+		if err := p.Adopt(t.Context(), two); err != nil { // nothing to do
+			t.Error(err)
+		}
+		go func() { result <- p.Activate(t.Context(), one) }()
+		c.renewed(t, string(*invite.CallID()))
+		c.renewed(t, "one")
+		if err := <-result; err != nil || p.Active() != one || !two.Held().Local {
+			t.Errorf("%v, active %p", err, p.Active())
+		}
+		// Its end is noticed as that of any other.
+		go func() { result <- two.Hangup(t.Context()) }()
+		c.reply(c.request("BYE"), 200)
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if err := p.Adopt(t.Context(), two); !errors.Is(err, ErrEnded) || !slices.Equal(p.Calls(), []*Call{one}) {
+			t.Errorf("%v, %v", err, p.Calls())
+		}
+		p.Close()
+		if err := p.Adopt(t.Context(), newCall(ua, Outgoing)); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+		if err := p.Adopt(t.Context(), newCall(nil, Outgoing)); !errors.Is(err, ErrForeignCall) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestPhoneLimits(t *testing.T) {
 	phoned(t, "486 beyond the limit", &PhoneConfig{MaxCalls: 2}, func(t *testing.T, p *Phone, ua *UA, c *conn) {
 		p.talks(t, c, "one")
