@@ -147,6 +147,25 @@ func (e *emulator) gone(t *testing.T, texts ...string) {
 	}
 }
 
+// left waits until the panel's screen is not shown any more, and the cursor is.
+func (e *emulator) left(t *testing.T) {
+	t.Helper()
+	limit := time.After(patience)
+	for {
+		e.mu.Lock()
+		left, changed := !e.whole && e.cursor, e.changed
+		e.mu.Unlock()
+		if left {
+			return
+		}
+		select {
+		case <-changed:
+		case <-limit:
+			t.Fatalf("the panel's screen is left on the terminal:\n%s", e)
+		}
+	}
+}
+
 func containsAll(s string, texts []string) bool {
 	for _, t := range texts {
 		if !strings.Contains(s, t) {

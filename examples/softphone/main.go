@@ -70,7 +70,7 @@ func commands() []command {
 		{"demo", "", "two phones and an exchange in this process, one secure call", runDemo},
 		{"register", "", "register the account and stay registered", runRegister},
 		{"call", "URI", "call somebody: a SIP or tel URI, a user or a number", runCall},
-		{"phone", "", "a telephone on the whole terminal: several calls, hold, transfer, merge, pull", runPanel},
+		{"phone", "", "a telephone on the whole terminal: several calls, hold, transfer, merge, pull, push", runPanel},
 		{"listen", "", "register and take calls", runListen},
 		{"help", "[COMMAND]", "this text, or the flags of a command", runHelp},
 	}

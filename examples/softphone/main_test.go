@@ -46,13 +46,17 @@ const (
 )
 
 // newLab starts a lab with three users. Its CA is in the file it returns.
-func newLab(t *testing.T) (lab *siptest.Server, ca string) {
+func newLab(t *testing.T, mod ...func(*siptest.Config)) (lab *siptest.Server, ca string) {
 	t.Helper()
-	lab, err := siptest.Start(&siptest.Config{Users: []siptest.User{
+	cfg := &siptest.Config{Users: []siptest.User{
 		{Name: "alice", DisplayName: "Alice", Password: password},
 		{Name: "bob", DisplayName: "Bob", Password: password},
 		{Name: "carol", DisplayName: "Carol", Password: password},
-	}})
+	}}
+	for _, m := range mod {
+		m(cfg)
+	}
+	lab, err := siptest.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

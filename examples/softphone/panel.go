@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ const (
 	// shorter, but for calls that ring.
 	actionLimit = time.Minute
 
-	panelKeys = "c call  a answer  h hang up  space hold  s swap  t transfer  g merge  p pull  m mute  ? keys  q quit"
+	panelKeys = "c call  a answer  h hang up  space hold  s swap  t transfer  g merge  p pull  P push  m mute  ? keys  q quit"
 )
 
 var panelHelp = []string{
@@ -37,8 +38,9 @@ var panelHelp = []string{
 	"s          swap: hold this call, take the one that was held longest",
 	"t          transfer to somebody, or to another call: its number after #",
 	"g  u       merge all calls, take them apart again",
-	"x          drop a call from the merge",
+	"x          drop a call from the merge, or somebody from the conference",
 	"p          pull here the call of another of your devices",
+	"P          push this call to another of your devices",
 	"m          mute, unmute",
 	"0-9 * #    press a key in the selected call",
 	"Ctrl-L     draw everything again",
@@ -221,6 +223,27 @@ var _ io.Writer = messages{}
 // ask asks for something to type.
 func (p *panel) ask(text string, then func(answer string)) {
 	p.question = &question{text: text, then: then}
+}
+
+// choose has one of several things chosen by its number. The only one is taken
+// as it is.
+func (p *panel) choose(what string, options []string, then func(i int)) {
+	if len(options) == 1 {
+		then(0)
+		return
+	}
+	text := what
+	for i, o := range options {
+		text += fmt.Sprintf(" %d %s,", i+1, o)
+	}
+	p.ask(strings.TrimRight(text, ",")+":", func(answer string) {
+		n, err := strconv.Atoi(answer)
+		if err != nil || n < 1 || n > len(options) {
+			p.say("there is no %s", answer)
+			return
+		}
+		then(n - 1)
+	})
 }
 
 // answering takes a key while something is asked.

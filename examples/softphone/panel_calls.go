@@ -285,6 +285,8 @@ func (p *panel) pressed(k press) {
 		p.dropFromMerge()
 	case 'p':
 		p.pull()
+	case 'P':
+		p.push()
 	case '?':
 		p.helping = true
 	case 'q', keyInterrupt, keyEnd:

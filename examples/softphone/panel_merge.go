@@ -11,15 +11,28 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
-// merge is the conference that the panel's calls are in, if they are.
+// merge is the conference that the panel's calls are in, if they are. On the
+// network it is one call, with the server.
 type merge struct {
-	conf  *conference.Conference // nil: none
-	calls []*sip.Call
+	conf   *conference.Conference // nil: none
+	calls  []*sip.Call
+	people []conference.Participant
 }
 
 func (m *merge) has(l *line) bool { return m.conf != nil && slices.Contains(m.calls, l.call) }
 
-func (m *merge) forget() { m.conf, m.calls = nil, nil }
+func (m *merge) network() bool { return m.conf != nil && m.conf.Call() != nil }
+
+// names are those of who takes part.
+func (m *merge) names() []string {
+	names := make([]string, len(m.people))
+	for i, who := range m.people {
+		names[i] = shortParty(who.Party)
+	}
+	return names
+}
+
+func (m *merge) forget() { *m = merge{} }
 
 // mergeAll joins all calls that are answered.
 func (p *panel) mergeAll() {
@@ -34,29 +47,72 @@ func (p *panel) mergeAll() {
 		return
 	}
 	conf, before := p.merge.conf, p.merge.calls
+	if conf == nil {
+		p.do("merge", func(ctx context.Context) error { return p.mergeThem(ctx, calls) })
+		return
+	}
+	network := p.merge.network()
 	p.do("merge", func(ctx context.Context) error {
-		if conf != nil {
-			for _, c := range calls {
-				if slices.Contains(before, c) {
-					continue
-				}
-				if err := conf.Add(ctx, c); err != nil {
-					return err
-				}
+		for _, c := range calls {
+			if slices.Contains(before, c) {
+				continue
 			}
+			if err := conf.Add(ctx, c); err != nil {
+				return err
+			}
+		}
+		if !network {
 			p.post(func() { p.merge.calls = calls })
-			return nil
 		}
-		made, err := conference.Merge(ctx, &conference.Config{NewMixer: p.newMixer}, calls...)
-		if err != nil {
-			return err
-		}
-		p.post(func() {
-			p.merge = merge{conf: made, calls: calls}
-			p.say("merged %d calls", len(calls))
-		})
 		return nil
 	})
+}
+
+// mergeThem merges calls on the network where the account has a conference
+// there, and otherwise here.
+func (p *panel) mergeThem(ctx context.Context, calls []*sip.Call) error {
+	var conf *conference.Conference
+	var err error
+	if factory := p.set.conference; factory != "" {
+		conf, err = conference.Merge(ctx, &conference.Config{Factory: factory, FactoryOnly: true}, calls...)
+		if conf == nil && ctx.Err() == nil {
+			why := explain(err)
+			p.post(func() { p.say("no conference at %s: %s\n  The calls are merged here.", factory, why) })
+		}
+	}
+	if conf == nil && ctx.Err() == nil {
+		conf, err = conference.Merge(ctx, &conference.Config{NewMixer: p.newMixer}, calls...)
+	}
+	if conf == nil {
+		return err
+	}
+	p.post(func() {
+		p.merge = merge{conf: conf, calls: calls}
+		if own := conf.Call(); own != nil {
+			p.merge.calls = []*sip.Call{own}
+		}
+		p.say("merged %d calls", len(calls))
+	})
+	p.wg.Go(func() { p.followMerge(conf) })
+	if own := conf.Call(); own != nil {
+		err = errors.Join(err, p.adopt(ctx, own))
+	}
+	return err // who did not come
+}
+
+// followMerge keeps who takes part, until it is over.
+func (p *panel) followMerge(conf *conference.Conference) {
+	still := func(fn func()) func() {
+		return func() {
+			if p.merge.conf == conf {
+				fn()
+			}
+		}
+	}
+	for people := range conf.Changes(p.ctx) {
+		p.post(still(func() { p.merge.people = people }))
+	}
+	p.post(still(p.merge.forget))
 }
 
 // newMixer gives the mixer what -play says; what is heard is recorded call by call.
@@ -88,11 +144,23 @@ func (p *panel) split() {
 	})
 }
 
-// dropFromMerge hangs up the selected call of the merge.
+// dropFromMerge hangs up the selected call of the merge; on the network it puts
+// out of the conference who is chosen.
 func (p *panel) dropFromMerge() {
 	l := p.selectedLine()
 	if l == nil || !p.merge.has(l) {
 		p.say("%v", errNotMerged)
+		return
+	}
+	if p.merge.network() {
+		conf, people, names := p.merge.conf, p.merge.people, p.merge.names()
+		if len(people) == 0 {
+			p.say("nobody else is there")
+			return
+		}
+		p.choose("drop", names, func(i int) {
+			p.do("dropping "+names[i], func(ctx context.Context) error { return conf.Remove(ctx, people[i]) })
+		})
 		return
 	}
 	p.do("dropping a call", func(ctx context.Context) error { return l.call.Hangup(ctx) })

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hoorn-phone/hoorn/sip"
 	"github.com/hoorn-phone/hoorn/sip/callpull"
 )
 
@@ -68,6 +69,13 @@ func (a awayCall) row(now time.Time) row {
 	return r
 }
 
+// adopt shows a call that was made without the telephone's doing, and makes it
+// the active one.
+func (p *panel) adopt(ctx context.Context, call *sip.Call) error {
+	p.post(func() { p.chosen = p.add(call).number })
+	return p.desk.Adopt(ctx, call)
+}
+
 var (
 	errNothingAway = errors.New("none of your other devices has a call")
 	errWhichAway   = errors.New("there are several: select one")
@@ -93,16 +101,10 @@ func (p *panel) pull() {
 	}
 	w, c := p.watcher, p.away[i].Call
 	p.do("pull", func(ctx context.Context) error {
-		if active := p.desk.Active(); active != nil {
-			if err := active.Hold(ctx); err != nil {
-				return err
-			}
-		}
 		call, err := w.Pull(ctx, c, nil)
 		if err != nil {
 			return err
 		}
-		p.post(func() { p.chosen = p.add(call).number })
-		return nil
+		return p.adopt(ctx, call)
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hoorn-phone/hoorn/sip"
@@ -59,7 +60,11 @@ func (p *panel) row(l *line, now time.Time) row {
 	default:
 		r.state = "talking"
 	}
-	if p.merge.has(l) {
+	switch {
+	case !p.merge.has(l):
+	case p.merge.network():
+		r.who, r.marks = strings.Join(p.merge.names(), ", "), append(r.marks, "conference")
+	default:
 		r.marks = append(r.marks, "merged")
 	}
 	if s := l.sess; s != nil {

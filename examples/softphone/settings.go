@@ -44,6 +44,7 @@ type settings struct {
 	autoAnswer bool   // listen
 	calls      int    // listen
 	pullCode   string // phone
+	conference string // phone
 	seconds    int    // demo
 	dir        string // demo
 }
@@ -93,6 +94,7 @@ func (s *settings) listenFlags(fs *flag.FlagSet) {
 
 func (s *settings) panelFlags(fs *flag.FlagSet) {
 	fs.StringVar(&s.pullCode, "pull-code", "", "the access `CODE` that pulls a call; by default *11")
+	fs.StringVar(&s.conference, "conference", "", "merge calls at the conference factory with this `URI`, user or number; by default they are merged here")
 }
 
 func (s *settings) demoFlags(fs *flag.FlagSet) {
