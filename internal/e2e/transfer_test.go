@@ -1,11 +1,14 @@
 package e2e_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/hoorn-phone/hoorn/internal/testca"
 	"github.com/hoorn-phone/hoorn/media"
 	"github.com/hoorn-phone/hoorn/sip"
 	"github.com/hoorn-phone/hoorn/sip/broadworks"
@@ -22,7 +25,8 @@ type trio struct {
 }
 
 // inTrios runs a test through the lab over TLS, and with user agents that call
-// each other without a server, so that all of a transfer is their own doing.
+// each other without a server, so that all of a transfer is their own doing:
+// over UDP, TCP and TLS, always with SRTP.
 func inTrios(t *testing.T, fn func(t *testing.T, x *trio)) {
 	t.Run("lab", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
@@ -33,24 +37,31 @@ func inTrios(t *testing.T, fn func(t *testing.T, x *trio)) {
 			checkIdle(t, w)
 		})
 	})
-	t.Run("direct", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
-			w := newWorld(t)
-			x := &trio{w: w, uri: func(p *phone) string { return "sip:" + p.addr.String() + ":5060;transport=udp" }}
-			x.alice, x.bob, x.carol = w.direct("alice", toneA), w.direct("bob", toneB), w.direct("carol", toneC)
-			fn(t, x)
+	for _, tr := range []sip.Transport{sip.UDP, sip.TCP, sip.TLS} {
+		t.Run("direct, "+string(tr), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				ca, err := testca.NewCA(time.Now())
+				must(t, err)
+				x := &trio{w: w, uri: func(p *phone) string { return "sip:" + p.addr.String() + ":5060;transport=" + string(tr) }}
+				x.alice, x.bob, x.carol = w.direct("alice", tr, ca, toneA), w.direct("bob", tr, ca, toneB), w.direct("carol", tr, ca, toneC)
+				fn(t, x)
+			})
 		})
-	})
+	}
 }
 
-// direct makes a phone without a server. Whoever calls it may replace and
-// refer.
-func (w *world) direct(user string, hz float64) *phone {
+// direct makes a phone without a server, which has a certificate for its address.
+// Whoever calls it may replace and refer.
+func (w *world) direct(user string, tr sip.Transport, ca *testca.CA, hz float64) *phone {
 	s := settings{wrap: humming(hz), media: media.Config{Codecs: codecsNamed("PCMU"), SRTP: media.SRTPRequired}}
 	addr := fmt.Sprintf("10.0.1.%d", w.hosts+2) // that newPhone gives to the next
+	cert, err := ca.Issue(testca.Template{IPs: []netip.Addr{netip.MustParseAddr(addr)}})
+	must(w.t, err)
 	s.ua = func(c *sip.Config) {
-		c.Account = sip.Account{AOR: "sip:" + user + "@" + addr, Direct: true, Transport: sip.UDP}
-		c.Listen = []string{"udp:" + addr + ":5060"}
+		c.Account = sip.Account{AOR: "sip:" + user + "@" + addr, Direct: true, Transport: tr}
+		c.Listen = []string{string(tr) + ":" + addr + ":5060"}
+		c.TLS = &sip.TLSConfig{RootCAs: ca.Pool(), Certificates: []tls.Certificate{cert}}
 		c.Replace = func(*sip.ReplaceRequest) bool { return true }
 	}
 	return w.newPhone(user, s)
