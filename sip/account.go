@@ -166,3 +166,11 @@ func (a *account) credential(realm string, alg digest.Algorithm) (digest.Credent
 	}
 	return digest.Credential(c), nil
 }
+
+// numberless tells whether nobody can be asked for a telephone number: without
+// a registrar the domain of the address of record is at best a name with a
+// server; an address is our own.
+func (a *account) numberless() bool {
+	_, err := netip.ParseAddr(strings.Trim(a.aor.Host, "[]"))
+	return a.direct && err == nil
+}

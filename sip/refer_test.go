@@ -190,6 +190,11 @@ func TestReferRefused(t *testing.T) {
 			{400, []string{"Refer-To: <sip:a@example.com?Replaces=x>"}},
 			{416, []string{"Refer-To: <http://www.ietf.org>"}},
 			{416, []string{"Refer-To: <mailto:a@example.com>"}},
+			{416, []string{"Refer-To: <tel:alice@example.com>"}},
+			{416, []string{"Refer-To: <tel:;phone-context=example.com>"}},
+			{416, []string{"Refer-To: <tel:+1?Replaces=x%3Bto-tag%3D1%3Bfrom-tag%3D2>"}}, // RFC 3966 §3 has none
+			{400, []string{"Refer-To: <tel:>"}},
+			{400, []string{"Refer-To: <tel:+1 201>"}},
 			{603, []string{"Refer-To: <sip:a@example.com;method=BYE>"}},
 			{603, []string{"Refer-To: <sip:a@example.com;method=SUBSCRIBE>"}},
 		} {

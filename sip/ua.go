@@ -359,9 +359,15 @@ func (ua *UA) target(s string) (sipgo.Uri, error) {
 	if strings.ContainsAny(s, " \t\r\n<>\"") {
 		return uri, &URIError{URI: s, Reason: "white space, quotes or brackets"}
 	}
-	if number, ok := strings.CutPrefix(s, "tel:"); ok {
-		// RFC 3261 §19.1.6
-		s = ua.acct.aor.Scheme + ":" + number + "@" + ua.acct.aor.Host + ";user=phone"
+	if len(s) >= 4 && strings.EqualFold(s[:4], "tel:") {
+		user, ok := telUser(s[4:])
+		switch {
+		case !ok:
+			return uri, &URIError{URI: s, Reason: "no telephone number"}
+		case ua.acct.numberless():
+			return uri, &URIError{URI: s, Reason: "there is no server who would know a number"}
+		}
+		s = ua.acct.aor.Scheme + ":" + user + "@" + ua.acct.aor.Host + ";user=phone"
 	}
 	if err := sipgo.ParseUri(s, &uri); err != nil {
 		return uri, &URIError{URI: s, Reason: err.Error()}
