@@ -91,6 +91,74 @@ func serveCallee(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
+// caller is the end of calls that is measured: a user agent whose calls a child
+// process answers.
+type caller struct {
+	eng    *media.Engine
+	frames atomic.Int64 // heard, of all calls
+	ua     *sip.UA
+	callee *child
+}
+
+func newCaller(ctx context.Context, log io.Writer, codec, suite string) (*caller, error) {
+	eng, err := newEngine(codec, suite)
+	if err != nil {
+		return nil, err
+	}
+	c := &caller{eng: eng}
+	c.ua, err = sip.New(&sip.Config{
+		Account:  sip.Account{AOR: "sip:alice@127.0.0.1", Direct: true, Transport: sip.UDP},
+		NewMedia: eng.NewSession,
+	})
+	if err == nil {
+		c.callee, err = spawn(ctx, log, calleeRole, "-suite", suite, "-codec", codec)
+	}
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *caller) close() {
+	if c.ua != nil {
+		c.ua.Close()
+	}
+	c.eng.Close()
+	if c.callee != nil {
+		c.callee.close()
+	}
+}
+
+// call makes a call that talks.
+func (c *caller) call(ctx context.Context) (*media.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	call, err := c.ua.Dial(ctx, "sip:bob@"+c.callee.Addr+";transport=udp", nil)
+	if err != nil {
+		return nil, err
+	}
+	return talk(call, &c.frames)
+}
+
+// calls makes n of them, eight at a time.
+func (c *caller) calls(ctx context.Context, n int) ([]*media.Session, error) {
+	sessions := make([]*media.Session, n)
+	var failed atomic.Pointer[error]
+	each(n, 8, func(i int) {
+		s, err := c.call(ctx)
+		if err != nil {
+			failed.CompareAndSwap(nil, &err)
+			return
+		}
+		sessions[i] = s
+	})
+	if err := failed.Load(); err != nil {
+		return nil, *err
+	}
+	return sessions, nil
+}
+
 // mediaCalls measures one end of calls that carry SRTP both ways, PCMU,
 // decoded to PCM here and given to a sink. The other end is a child process.
 func mediaCalls(ctx context.Context, args []string, log io.Writer) ([]figure, error) {
@@ -107,51 +175,18 @@ func mediaCalls(ctx context.Context, args []string, log io.Writer) ([]figure, er
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	callee, err := spawn(ctx, log, calleeRole, "-suite", *suite)
+	caller, err := newCaller(ctx, log, defaultCodec, *suite)
 	if err != nil {
 		return nil, err
 	}
-	defer callee.close()
-	eng, err := newEngine(defaultCodec, *suite)
-	if err != nil {
-		return nil, err
-	}
-	defer eng.Close()
-	ua, err := sip.New(&sip.Config{
-		Account:  sip.Account{AOR: "sip:alice@127.0.0.1", Direct: true, Transport: sip.UDP},
-		NewMedia: eng.NewSession,
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer ua.Close()
-
-	var frames atomic.Int64
-	sessions := make([]*media.Session, *n)
-	dial := func() (*media.Session, error) {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-		defer cancel()
-		c, err := ua.Dial(ctx, "sip:bob@"+callee.Addr+";transport=udp", nil)
-		if err != nil {
-			return nil, err
-		}
-		return talk(c, &frames)
-	}
-	if _, err := dial(); err != nil { // the first one pays for what is made once
+	defer caller.close()
+	if _, err := caller.call(ctx); err != nil { // the first one pays for what is made once
 		return nil, err
 	}
 	before := measureMemory()
-	var failed atomic.Pointer[error]
-	each(*n, 8, func(i int) {
-		s, err := dial()
-		if err != nil {
-			failed.CompareAndSwap(nil, &err)
-			return
-		}
-		sessions[i] = s
-	})
-	if err := failed.Load(); err != nil {
-		return nil, *err
+	sessions, err := caller.calls(ctx, *n)
+	if err != nil {
+		return nil, err
 	}
 	if err := sleep(ctx, *settle); err != nil {
 		return nil, err
@@ -164,7 +199,7 @@ func mediaCalls(ctx context.Context, args []string, log io.Writer) ([]figure, er
 	if err != nil {
 		return nil, err
 	}
-	began, used, heard := time.Now(), cpu(), frames.Load()
+	began, used, heard := time.Now(), cpu(), caller.frames.Load()
 	var lost, received uint64
 	for _, s := range sessions {
 		st := s.Stats()
@@ -173,7 +208,7 @@ func mediaCalls(ctx context.Context, args []string, log io.Writer) ([]figure, er
 	if err := sleep(ctx, *length); err != nil {
 		return nil, err
 	}
-	took, used, heard := time.Since(began), cpu()-used, frames.Load()-heard
+	took, used, heard := time.Since(began), cpu()-used, caller.frames.Load()-heard
 	stop()
 	lost, received = -lost, -received
 	for _, s := range sessions {

@@ -6,11 +6,7 @@ import (
 	"context"
 	"flag"
 	"io"
-	"sync/atomic"
 	"time"
-
-	"github.com/hoorn-phone/hoorn/media"
-	"github.com/hoorn-phone/hoorn/sip"
 )
 
 // merge measures one end of calls that carry SRTP both ways, first each by
@@ -28,41 +24,14 @@ func merge(ctx context.Context, args []string, log io.Writer) ([]figure, error) 
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	callee, err := spawn(ctx, log, calleeRole, "-suite", *suite, "-codec", *codec)
+	caller, err := newCaller(ctx, log, *codec, *suite)
 	if err != nil {
 		return nil, err
 	}
-	defer callee.close()
-	eng, err := newEngine(*codec, *suite)
+	defer caller.close()
+	sessions, err := caller.calls(ctx, *n)
 	if err != nil {
 		return nil, err
-	}
-	defer eng.Close()
-	ua, err := sip.New(&sip.Config{
-		Account:  sip.Account{AOR: "sip:alice@127.0.0.1", Direct: true, Transport: sip.UDP},
-		NewMedia: eng.NewSession,
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer ua.Close()
-
-	var frames atomic.Int64
-	sessions := make([]*media.Session, *n)
-	var failed atomic.Pointer[error]
-	each(*n, 8, func(i int) {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-		defer cancel()
-		c, err := ua.Dial(ctx, "sip:bob@"+callee.Addr+";transport=udp", nil)
-		if err == nil {
-			sessions[i], err = talk(c, &frames)
-		}
-		if err != nil {
-			failed.CompareAndSwap(nil, &err)
-		}
-	})
-	if err := failed.Load(); err != nil {
-		return nil, *err
 	}
 	received := func() (packets uint64) {
 		for _, s := range sessions {
@@ -90,7 +59,7 @@ func merge(ctx context.Context, args []string, log io.Writer) ([]figure, error) 
 	if err != nil {
 		return nil, err
 	}
-	mixer, err := eng.NewMixer()
+	mixer, err := caller.eng.NewMixer()
 	if err != nil {
 		return nil, err
 	}
