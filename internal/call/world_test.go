@@ -15,6 +15,7 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/timerqtest"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
@@ -84,20 +85,7 @@ func (w *world) party(name string, reliable bool) *party {
 }
 
 // run turns the clock until d has passed.
-func (w *world) run(d time.Duration) {
-	end := w.now.Add(d)
-	for {
-		next, ok := w.q.Next()
-		if !ok || next.After(end) {
-			break
-		}
-		if next.After(w.now) {
-			w.now = next
-		}
-		w.q.Advance(w.now)
-	}
-	w.now = end
-}
+func (w *world) run(d time.Duration) { timerqtest.Run(&w.q, &w.now, w.now.Add(d)) }
 
 func (w *world) at(d time.Duration, fn func()) {
 	t := &timerq.Timer{F: func(time.Time) { fn() }}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/timerqtest"
 )
 
 // rig runs a KeepAlive in time of its own and keeps a log of what it does,
@@ -58,16 +59,7 @@ func (r *rig) expect(t *testing.T, want ...string) {
 
 // run lets time pass until the given second.
 func (r *rig) run(seconds float64) {
-	end := r.start.Add(time.Duration(seconds * float64(time.Second)))
-	for {
-		at, ok := r.q.Next()
-		if !ok || at.After(end) {
-			r.now = end
-			return
-		}
-		r.now = at
-		r.q.Advance(at)
-	}
+	timerqtest.Run(&r.q, &r.now, r.start.Add(time.Duration(seconds*float64(time.Second))))
 }
 
 func isTimeout(err error) bool {

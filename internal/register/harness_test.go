@@ -10,6 +10,7 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/timerqtest"
 )
 
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -89,20 +90,7 @@ func (h *harness) note(format string, args ...any) {
 }
 
 // advance moves the clock, running what falls due at its exact time.
-func (h *harness) advance(d time.Duration) {
-	end := h.now.Add(d)
-	for {
-		at, ok := h.q.Next()
-		if !ok || at.After(end) {
-			break
-		}
-		if at.After(h.now) {
-			h.now = at
-		}
-		h.q.Advance(h.now)
-	}
-	h.now = end
-}
+func (h *harness) advance(d time.Duration) { timerqtest.Run(&h.q, &h.now, h.now.Add(d)) }
 
 func (h *harness) last() *exchange {
 	h.t.Helper()

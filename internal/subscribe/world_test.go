@@ -11,6 +11,7 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/timerqtest"
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 )
 
@@ -63,20 +64,7 @@ func newWorld(t *testing.T, reliable bool) (w *world, alice, bob *party) {
 }
 
 // run turns the clock until d has passed.
-func (w *world) run(d time.Duration) {
-	end := w.now.Add(d)
-	for {
-		next, ok := w.q.Next()
-		if !ok || next.After(end) {
-			break
-		}
-		if next.After(w.now) {
-			w.now = next
-		}
-		w.q.Advance(w.now)
-	}
-	w.now = end
-}
+func (w *world) run(d time.Duration) { timerqtest.Run(&w.q, &w.now, w.now.Add(d)) }
 
 // arrive lets what is on the wire arrive, there and back.
 func (w *world) arrive() { w.run(2 * latency) }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/timerqtest"
 )
 
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -51,18 +52,7 @@ func (w *world) note(format string, args ...any) {
 
 // until advances to each deadline up to at, one by one, so that every
 // callback runs at its exact time.
-func (w *world) until(at time.Duration) {
-	end := epoch.Add(at)
-	for {
-		next, ok := w.q.Next()
-		if !ok || next.After(end) {
-			break
-		}
-		w.now = next
-		w.q.Advance(next)
-	}
-	w.now = end
-}
+func (w *world) until(at time.Duration) { timerqtest.Run(&w.q, &w.now, epoch.Add(at)) }
 
 // expect compares the log with the lines wanted and empties it.
 func (w *world) expect(want ...string) {

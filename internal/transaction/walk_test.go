@@ -11,6 +11,7 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 	"github.com/hoorn-phone/hoorn/internal/timerq"
+	"github.com/hoorn-phone/hoorn/internal/timerqtest"
 )
 
 // walker is one end of a random walk: a table with users that do anything
@@ -222,23 +223,13 @@ func TestRandomWalk(t *testing.T) {
 				fa, fb := pair(i%2 == 0)
 				a.flows, b.flows = append(a.flows, fa), append(b.flows, fb)
 			}
-			run := func(until time.Time) {
-				for {
-					next, ok := q.Next()
-					if !ok || next.After(until) {
-						now = until
-						return
-					}
-					now = next
-					q.Advance(now)
-				}
-			}
+			run := func(d time.Duration) { timerqtest.Run(&q, &now, now.Add(d)) }
 			for range 600 {
-				run(now.Add(a.upTo(600 * ms)))
+				run(a.upTo(600 * ms))
 				a.step()
 				b.step()
 			}
-			run(now.Add(5 * time.Minute))
+			run(5 * time.Minute)
 			for _, w := range []*walker{a, b} {
 				for s := range w.servers {
 					if req := s.Request(); req != nil {
@@ -249,7 +240,7 @@ func TestRandomWalk(t *testing.T) {
 					c.Cancel(now)
 				}
 			}
-			run(now.Add(5 * time.Minute))
+			run(5 * time.Minute)
 			for _, w := range []*walker{a, b} {
 				clients, servers := w.table.Len()
 				if clients+servers+len(w.table.similar)+w.table.open != 0 || w.table.waiting.next != &w.table.waiting {
