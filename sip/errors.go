@@ -3,7 +3,6 @@ package sip
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -149,15 +148,7 @@ func (e *DialError) Unwrap() []error {
 }
 
 // Timeout tells whether every attempt timed out.
-func (e *DialError) Timeout() bool {
-	for _, a := range e.Attempts {
-		var ne net.Error
-		if !errors.As(a.Err, &ne) || !ne.Timeout() {
-			return false
-		}
-	}
-	return len(e.Attempts) > 0
-}
+func (e *DialError) Timeout() bool { return transport.TimedOut(e.Unwrap()) }
 
 // Temporary is Timeout.
 func (e *DialError) Temporary() bool { return e.Timeout() }

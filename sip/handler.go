@@ -69,12 +69,7 @@ func (ua *UA) own(s *transaction.Server) bool {
 
 // required refuses what asks for an extension that we lack (RFC 3261 §8.2.2.3).
 func (ua *UA) required(now time.Time, s *transaction.Server) bool {
-	var unknown []string
-	for _, tag := range sipwire.Tokens(s.Request(), "Require") {
-		if !slices.ContainsFunc(ua.extensions(), func(x string) bool { return strings.EqualFold(x, tag) }) {
-			unknown = append(unknown, tag)
-		}
-	}
+	unknown := sipwire.Unsupported(s.Request(), ua.extensions())
 	if len(unknown) == 0 {
 		return false
 	}

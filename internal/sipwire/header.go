@@ -2,6 +2,7 @@ package sipwire
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -74,6 +75,18 @@ func HasToken(m sipgo.Message, name, token string) bool {
 		}
 	}
 	return false
+}
+
+// Unsupported are the extensions that a message requires and that are not among
+// those we have, in lower case (RFC 3261 §8.2.2.3).
+func Unsupported(m sipgo.Message, have []string) []string {
+	var lacking []string
+	for tag := range Values(m, "Require") {
+		if !slices.Contains(have, strings.ToLower(tag)) {
+			lacking = append(lacking, tag)
+		}
+	}
+	return lacking
 }
 
 // List splits a header value at its commas, not at those within quotes or

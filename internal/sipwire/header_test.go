@@ -20,6 +20,12 @@ func TestTokens(t *testing.T) {
 	if got := Tokens(m, "Allow"); got != nil {
 		t.Errorf("Allow %q", got)
 	}
+	if got := Unsupported(m, []string{"x"}); got != nil {
+		t.Errorf("unsupported: %q", got)
+	}
+	if got := Unsupported(m, []string{"y"}); !slices.Equal(got, []string{"x"}) {
+		t.Errorf("unsupported: %q", got)
+	}
 	if !HasToken(m, "Supported", "outbound") || HasToken(m, "Supported", "rel") || HasToken(m, "Allow", "") {
 		t.Error("HasToken")
 	}

@@ -192,11 +192,7 @@ func parseRequest(line, rest string, body []byte, complete, stream bool) (sipgo.
 	if p.have[kindCSeq] && r.cseq.MethodName != req.Method {
 		p.bad(400, "CSeq has another method")
 	}
-	p.need("Via", kindVia)
-	p.need("From", kindFrom)
-	p.need("To", kindTo)
-	p.need("Call-ID", kindCallID)
-	p.need("CSeq", kindCSeq)
+	p.mandatory()
 	if b := p.body(body, stream); len(b) > 0 {
 		req.SetBody(b)
 	}
@@ -234,11 +230,7 @@ func parseResponse(line, rest string, body []byte, complete, stream bool) (sipgo
 		// RFC 3261 §8.1.3.3: it went astray, or a proxy forgot its Via.
 		p.bad(0, "more than one Via")
 	}
-	p.need("Via", kindVia)
-	p.need("From", kindFrom)
-	p.need("To", kindTo)
-	p.need("Call-ID", kindCallID)
-	p.need("CSeq", kindCSeq)
+	p.mandatory()
 	if b := p.body(body, stream); len(b) > 0 {
 		res.SetBody(b)
 	}
@@ -250,9 +242,15 @@ func parseResponse(line, rest string, body []byte, complete, stream bool) (sipgo
 
 func (p *parser) topVia() *sipgo.ViaHeader { return &p.f.via }
 
-func (p *parser) need(name string, k kind) {
-	if !p.have[k] {
-		p.bad(400, "no "+name)
+// mandatory looks for what every message has (RFC 3261 §8.1.1, §8.2.6.2).
+func (p *parser) mandatory() {
+	for _, f := range [...]struct {
+		name string
+		kind kind
+	}{{"Via", kindVia}, {"From", kindFrom}, {"To", kindTo}, {"Call-ID", kindCallID}, {"CSeq", kindCSeq}} {
+		if !p.have[f.kind] {
+			p.bad(400, "no "+f.name)
+		}
 	}
 }
 

@@ -75,14 +75,17 @@ func (e *DialError) Unwrap() []error {
 }
 
 // Timeout implements net.Error: whether all attempts timed out.
-func (e *DialError) Timeout() bool {
-	for _, a := range e.Attempts {
+func (e *DialError) Timeout() bool { return TimedOut(e.Unwrap()) }
+
+// TimedOut tells whether there are errors, and all of them are timeouts.
+func TimedOut(errs []error) bool {
+	for _, err := range errs {
 		var ne net.Error
-		if !errors.As(a.Err, &ne) || !ne.Timeout() {
+		if !errors.As(err, &ne) || !ne.Timeout() {
 			return false
 		}
 	}
-	return len(e.Attempts) > 0
+	return len(errs) > 0
 }
 
 // Temporary implements net.Error.

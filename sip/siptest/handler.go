@@ -74,12 +74,7 @@ func hops(req *sipgo.Request) int {
 
 // required refuses what asks for an extension that the lab lacks.
 func (l *life) required(now time.Time, s *transaction.Server) bool {
-	var unknown []string
-	for _, tag := range sipwire.Tokens(s.Request(), "Require") {
-		if !slices.Contains(extensions, strings.ToLower(tag)) {
-			unknown = append(unknown, tag)
-		}
-	}
+	unknown := sipwire.Unsupported(s.Request(), extensions)
 	if len(unknown) == 0 {
 		return false
 	}
