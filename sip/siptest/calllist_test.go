@@ -45,8 +45,7 @@ func checkCalls(t *testing.T, l *lab, want ...string) {
 
 // What the lab says of its calls while they come, move and go.
 func TestCallList(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		checkCalls(t, l)
 		a := alice.dial("bob", alice.describe())
 		b := bob.ring()
@@ -88,7 +87,6 @@ func TestCallList(t *testing.T) {
 		checkCalls(t, l, "talking: alice (parked)")
 		a.hangup()
 		checkCalls(t, l)
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
@@ -161,8 +159,7 @@ func TestCallLimit(t *testing.T) {
 // A device redirects a call (RFC 3261 §8.1.3.4): within the lab it is
 // followed, but not back to where it has been.
 func TestRedirect(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		move := func(g *dialog, to string) {
 			tag, _ := g.tags()
 			res := sipwire.ResponseTo(g.invite, 302, "", tag)
@@ -193,7 +190,6 @@ func TestRedirect(t *testing.T) {
 		move(bob.ring(), "<sip:carol@pbx.example>")
 		move(carol.ring(), "<sip:bob@pbx.example>")
 		a.response("INVITE", 302)
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 

@@ -45,8 +45,7 @@ func (g *dialog) reported(status string) {
 // Who calls the factory has a conference, which others join by its URI and by
 // invitation (RFC 4579 §5.1, §5.2, §5.4, §5.5), and which ends with the last.
 func TestConference(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, uri := alice.create()
 		b := bob.dial(uri, bob.describe())
 		b.response("INVITE", 200)
@@ -83,7 +82,6 @@ func TestConference(t *testing.T) {
 		a.reported("200")
 		a.hangup()
 		b.hangup()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
@@ -134,8 +132,7 @@ func TestConferenceLimits(t *testing.T) {
 	mod := func(c *siptest.Config) {
 		c.Conference = siptest.Conferences{MaxMembers: 2, MaxConferences: 1, EndsWithCreator: true}
 	}
-	both(t, mod, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, mod, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, uri := alice.create()
 		carol.dial("9010", carol.describe()).response("INVITE", 503)
 		b := bob.dial(uri, bob.describe())
@@ -149,7 +146,6 @@ func TestConferenceLimits(t *testing.T) {
 		a.hangup() // who has made it
 		b.bye()
 		bob.dial(uri, bob.describe()).response("INVITE", 404)
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
@@ -245,8 +241,7 @@ func (g *dialog) roster(state *confinfo.State, want string) {
 // The roster: full at first, then what changes, and that the conference is
 // over (RFC 4575 §4.4). Strangers get 403.
 func TestConferenceRoster(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, uri := alice.create()
 		id, _, _ := strings.Cut(strings.TrimPrefix(uri, "sip:"), "@")
 		bob.subscribe(id, "conference").response("SUBSCRIBE", 403)
@@ -289,6 +284,5 @@ func TestConferenceRoster(t *testing.T) {
 		if !state.Over() {
 			t.Error("the conference is not over")
 		}
-		l.nothingLeft(alice, bob, carol)
 	})
 }

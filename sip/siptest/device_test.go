@@ -422,6 +422,17 @@ func both(t *testing.T, mod func(*siptest.Config), script func(t *testing.T, l *
 	}
 }
 
+// three is both with a device of three users each, of whose calls nothing is left
+// in the end.
+func three(t *testing.T, mod func(*siptest.Config), script func(t *testing.T, l *lab, alice, bob, carol *device)) {
+	t.Helper()
+	both(t, mod, func(t *testing.T, l *lab, on sip.Transport) {
+		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		script(t, l, alice, bob, carol)
+		l.nothingLeft(alice, bob, carol)
+	})
+}
+
 // connect brings up a call between two devices; the callee's user has no other.
 func connect(from, to *device) (a, b *dialog) {
 	from.t.Helper()

@@ -63,8 +63,7 @@ func TestParkByTransfer(t *testing.T) {
 }
 
 func TestParkRefused(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		bob.dial("*68", bob.describe()).response("INVITE", 404)
 		bob.dial("*88", bob.describe()).response("INVITE", 404)
 		bob.dial("*88nobody", bob.describe()).response("INVITE", 404)
@@ -86,7 +85,6 @@ func TestParkRefused(t *testing.T) {
 		// Who is parked may go.
 		a1.hangup()
 		bob.dial("*88", bob.describe()).response("INVITE", 404)
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
@@ -289,8 +287,7 @@ func TestPickupOfTransfer(t *testing.T) {
 }
 
 func TestPickupRefused(t *testing.T) {
-	both(t, groups("sales", "sales", "board"), func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, groups("sales", "sales", "board"), func(t *testing.T, l *lab, alice, bob, carol *device) {
 		alice.dial("*98", alice.describe()).response("INVITE", 404)
 		alice.dial("*97bob", alice.describe()).response("INVITE", 404)
 		alice.dial("*97nobody", alice.describe()).response("INVITE", 404)
@@ -306,7 +303,6 @@ func TestPickupRefused(t *testing.T) {
 		a.response("INVITE", 200)
 		a.hangup()
 		b.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 

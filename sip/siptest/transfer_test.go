@@ -41,8 +41,7 @@ func attended(user string, other *dialog) string {
 // without an offer; what carol offers alice answers, and bob gets BYE.
 func TestBlindTransfer(t *testing.T) {
 	for _, caller := range []bool{true, false} { // alice
-		both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-			alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 			var a, b *dialog
 			if caller {
 				a, b = connect(alice, bob)
@@ -77,7 +76,6 @@ func TestBlindTransfer(t *testing.T) {
 			check(t, c.response("INVITE", 200), "alice 3")
 			a.hangup()
 			c.bye()
-			l.nothingLeft(alice, bob, carol)
 		})
 	}
 }
@@ -106,8 +104,7 @@ func TestTransferFails(t *testing.T) {
 		{"mail", nil, "<mailto:carol@pbx.example>", 416, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			both(t, c.mod, func(t *testing.T, l *lab, on sip.Transport) {
-				alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+			three(t, c.mod, func(t *testing.T, l *lab, alice, bob, carol *device) {
 				a, b := connect(alice, bob)
 				b.refer(c.to, c.refer)
 				if c.refer == 202 {
@@ -125,7 +122,6 @@ func TestTransferFails(t *testing.T) {
 				check(t, b.response("INVITE", 200), "alice 2")
 				a.hangup()
 				b.bye()
-				l.nothingLeft(alice, bob, carol)
 			})
 		})
 	}
@@ -133,8 +129,7 @@ func TestTransferFails(t *testing.T) {
 
 // The transferee does not want what the target offers.
 func TestTransfereeRefuses(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b := connect(alice, bob)
 		b.refer("<sip:carol@pbx.example>", 202)
 		b.told(100, "active")
@@ -150,7 +145,6 @@ func TestTransfereeRefuses(t *testing.T) {
 		check(t, a.response("INVITE", 200), "bob 2")
 		a.hangup()
 		b.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
@@ -158,8 +152,7 @@ func TestTransfereeRefuses(t *testing.T) {
 func TestTransferHangup(t *testing.T) {
 	t.Run("transferor", func(t *testing.T) {
 		// He need not wait (RFC 5589 §6.1).
-		both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-			alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 			a, b := connect(alice, bob)
 			b.refer("<sip:carol@pbx.example>", 202, "Refer-Sub: false")
 			b.hangup()
@@ -169,12 +162,10 @@ func TestTransferHangup(t *testing.T) {
 			check(t, c.expect("ACK"), "alice 2")
 			c.hangup()
 			a.bye()
-			l.nothingLeft(alice, bob, carol)
 		})
 	})
 	t.Run("transferor, and the target is busy", func(t *testing.T) {
-		both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-			alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 			a, b := connect(alice, bob)
 			b.refer("<sip:carol@pbx.example>", 202, "Refer-Sub: false")
 			b.hangup()
@@ -184,12 +175,10 @@ func TestTransferHangup(t *testing.T) {
 			if got := sipwire.Header(a.bye(), "Reason"); got != "SIP;cause=486" {
 				t.Errorf("Reason %q", got)
 			}
-			l.nothingLeft(alice, bob, carol)
 		})
 	})
 	t.Run("transferee", func(t *testing.T) {
-		both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-			alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 			a, b := connect(alice, bob)
 			b.refer("<sip:carol@pbx.example>", 202)
 			b.told(100, "active")
@@ -201,12 +190,10 @@ func TestTransferHangup(t *testing.T) {
 			c.expect("ACK")
 			b.told(487, "terminated")
 			b.bye()
-			l.nothingLeft(alice, bob, carol)
 		})
 	})
 	t.Run("transferee, as the target answers", func(t *testing.T) {
-		both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-			alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 			a, b := connect(alice, bob)
 			b.refer("<sip:carol@pbx.example>", 202)
 			b.told(100, "active")
@@ -220,15 +207,13 @@ func TestTransferHangup(t *testing.T) {
 			b.bye()
 			c.expect("ACK")
 			c.bye()
-			l.nothingLeft(alice, bob, carol)
 		})
 	})
 }
 
 // Nobody answers: the target stops ringing after Calls.RingTime.
 func TestTransferRingTime(t *testing.T) {
-	both(t, func(c *siptest.Config) { c.Calls.RingTime = 20 * time.Second }, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, func(c *siptest.Config) { c.Calls.RingTime = 20 * time.Second }, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b := connect(alice, bob)
 		b.refer("<sip:carol@pbx.example>", 202)
 		began := time.Now()
@@ -243,15 +228,13 @@ func TestTransferRingTime(t *testing.T) {
 		c.reply(c.invite, 487, "")
 		a.hangup()
 		b.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
 // bob has asked carol, and joins alice with her (RFC 5589 §7.3): the lab asks
 // alice for an offer, carol answers it, both legs of bob end.
 func TestAttendedTransfer(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b1 := connect(alice, bob)
 		b2, c := connect(bob, carol)
 		b1.refer(attended("carol", b2), 202)
@@ -269,14 +252,12 @@ func TestAttendedTransfer(t *testing.T) {
 		check(t, a.response("INVITE", 200), "carol 3")
 		c.hangup()
 		a.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
 // Either side meets an offer of its own (RFC 3261 §14.1): it is asked again.
 func TestAttendedTransferGlare(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b1 := connect(alice, bob)
 		b2, c := connect(bob, carol)
 		b1.refer(attended("carol", b2), 202, "Refer-Sub: false")
@@ -294,14 +275,12 @@ func TestAttendedTransferGlare(t *testing.T) {
 		b2.bye()
 		c.hangup()
 		a.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
 // The offer that alice refused the lab's for is as good as the one it asked for.
 func TestAttendedTransferGlareOffer(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b1 := connect(alice, bob)
 		b2, c := connect(bob, carol)
 		b1.refer(attended("carol", b2), 202, "Refer-Sub: false")
@@ -314,15 +293,13 @@ func TestAttendedTransferGlareOffer(t *testing.T) {
 		b2.bye()
 		c.hangup()
 		a.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
 // The far end refuses: alice's offer, which is on the table already, goes to
 // bob, and both calls are as they were.
 func TestAttendedTransferRefused(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b1 := connect(alice, bob)
 		b2, c := connect(bob, carol)
 		b1.refer(attended("carol", b2), 202)
@@ -336,11 +313,9 @@ func TestAttendedTransferRefused(t *testing.T) {
 			g[0].hangup()
 			g[1].bye()
 		}
-		l.nothingLeft(alice, bob, carol)
 	})
 	t.Run("at once", func(t *testing.T) {
-		both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-			alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 			a, b1 := connect(alice, bob)
 			b2, c := connect(bob, carol)
 			b1.refer(attended("carol", b2), 202)
@@ -351,15 +326,13 @@ func TestAttendedTransferRefused(t *testing.T) {
 				g[0].hangup()
 				g[1].bye()
 			}
-			l.nothingLeft(alice, bob, carol)
 		})
 	})
 }
 
 // One of the two hangs up while they are joined: the other goes back to bob.
 func TestAttendedTransferHangup(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b1 := connect(alice, bob)
 		b2, c := connect(bob, carol)
 		b1.refer(attended("carol", b2), 202)
@@ -374,14 +347,12 @@ func TestAttendedTransferHangup(t *testing.T) {
 		check(t, a.expect("ACK"), "bob 3")
 		a.hangup()
 		b1.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
 // Carol still rings when bob lets go (RFC 5589 §7.6): she rings on for alice.
 func TestSemiAttendedTransfer(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b1 := connect(alice, bob)
 		b2 := bob.dial("carol", bob.describe())
 		c := carol.ring()
@@ -397,7 +368,6 @@ func TestSemiAttendedTransfer(t *testing.T) {
 		b1.bye()
 		a.hangup()
 		c.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
 
@@ -420,8 +390,7 @@ func TestAttendedTransferOfAnother(t *testing.T) {
 
 // The second REFER of a dialog names its subscription (RFC 3515 §2.4.6).
 func TestReferTwice(t *testing.T) {
-	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
-		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+	three(t, nil, func(t *testing.T, l *lab, alice, bob, carol *device) {
 		a, b := connect(alice, bob)
 		b.refer("<sip:nobody@pbx.example>", 202)
 		b.told(100, "active")
@@ -442,6 +411,5 @@ func TestReferTwice(t *testing.T) {
 		c.reply(c.invite, 487, "")
 		b.told(487, "terminated")
 		b.bye()
-		l.nothingLeft(alice, bob, carol)
 	})
 }
