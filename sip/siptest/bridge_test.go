@@ -96,7 +96,7 @@ func TestWire(t *testing.T) {
 			"\r\nP-Asserted-Identity:\"Alice\" <sip:1001@pbx.example;user=phone>\r\n",
 			"\r\nPrivacy:none\r\n", "\r\nCall-Info:<sip:10.0.0.1>;appearance-index=1\r\n",
 			"\r\nX-BroadWorks-Correlation-Info:", "\r\nSupported:100rel,norefersub,replaces,timer\r\n", "\r\nMax-Forwards:69\r\n",
-			"\r\nAllow:ACK,BYE,CANCEL,INFO,INVITE,NOTIFY,OPTIONS,PRACK,REFER,REGISTER,SUBSCRIBE,UPDATE\r\n", "\r\nContact:<sip:10.0.0.1:",
+			"\r\nAllow:ACK,BYE,CANCEL,INFO,INVITE,MESSAGE,NOTIFY,OPTIONS,PRACK,REFER,REGISTER,SUBSCRIBE,UPDATE\r\n", "\r\nContact:<sip:10.0.0.1:",
 		} {
 			if !strings.Contains(invite, want) {
 				t.Errorf("the INVITE lacks %q:\n%s", want, invite)

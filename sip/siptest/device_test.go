@@ -181,16 +181,21 @@ func (g *dialog) replaces() string {
 // dial sends an INVITE.
 func (d *device) dial(to, sdp string, headers ...string) *dialog {
 	d.t.Helper()
+	g := d.dialog(to)
+	g.request("INVITE", sdp, headers...)
+	return g
+}
+
+// dialog is one that the next request to somebody may begin.
+func (d *device) dialog(to string) *dialog {
 	d.n++
 	if !strings.Contains(to, ":") {
 		to = "sip:" + to + "@pbx.example"
 	}
-	g := &dialog{
+	return &dialog{
 		d: d, t: d.t, id: fmt.Sprintf("%s-%d@%s", d.name, d.n, d.addr), target: to,
 		local: fmt.Sprintf("<sip:%s@pbx.example>;tag=t%d", d.user, d.n), remote: "<" + to + ">",
 	}
-	g.request("INVITE", sdp, headers...)
-	return g
 }
 
 // request sends a request within the dialog.
@@ -293,8 +298,11 @@ func (d *device) incoming(method string) *dialog {
 	}).(*sipgo.Request)
 	d.n++
 	g := &dialog{
-		d: d, t: d.t, id: string(*req.CallID()), invite: req, target: sipwire.FormatURI(&req.Contact().Address), cseq: 100,
+		d: d, t: d.t, id: string(*req.CallID()), invite: req, cseq: 100,
 		local: sipwire.Header(req, "To") + fmt.Sprintf(";tag=t%d", d.n), remote: sipwire.Header(req, "From"),
+	}
+	if c := req.Contact(); c != nil { // MESSAGE has none
+		g.target = sipwire.FormatURI(&c.Address)
 	}
 	return g
 }

@@ -32,7 +32,7 @@
 //     where it is to, by UPDATE (RFC 4028).
 //     Reliable provisional responses go to who requires them, and early media
 //     to who supports them (RFC 3262).
-//   - Methods are INVITE, ACK, CANCEL, BYE, INFO, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE, OPTIONS and REGISTER;
+//   - Methods are INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, PRACK, UPDATE, REFER, NOTIFY, SUBSCRIBE, OPTIONS and REGISTER;
 //     others get 405 with Allow.
 //
 // # Several devices
@@ -106,6 +106,14 @@
 //   - message-summary: how many messages are in one's own mailbox (RFC 3842), at
 //     most once a second; 404 without one. Events.UnsolicitedMWI tells it
 //     without a subscription too.
+//
+// # Messages
+//
+// MESSAGE to a user (RFC 3428) goes to all his devices, or to the one that a
+// GRUU names, with P-Asserted-Identity of the sender, and he gets the first 2xx.
+// 404: no such user; 480: he is not registered, or no device has answered within
+// 20 s; 413: more than 64 KiB; 503: 1000 are under way; else the best of the
+// devices' refusals. Nothing is stored. Within a call it goes to the other end.
 //
 // # Voicemail
 //

@@ -20,7 +20,7 @@ import (
 type handler life
 
 // methods are those that the lab understands; all else gets 405.
-var methods = []string{"ACK", "BYE", "CANCEL", "INFO", "INVITE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
+var methods = []string{"ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE"}
 
 // extensions are the option tags that may be required of the lab.
 var extensions = []string{"100rel", "gruu", "norefersub", "outbound", "path", "replaces", "timer"}
@@ -57,6 +57,8 @@ func (h *handler) Request(now time.Time, s *transaction.Server) {
 		l.referOutside(now, s)
 	case req.Method == sipgo.SUBSCRIBE:
 		l.subscribed(now, s)
+	case req.Method == sipgo.MESSAGE:
+		l.messaged(now, s)
 	case req.Method == sipgo.OPTIONS:
 		l.respond(now, s, sipgo.StatusOK, sipgo.NewHeader("Accept", accept))
 	default:
@@ -125,7 +127,7 @@ func (l *life) inDialog(now time.Time, s *transaction.Server) {
 		}
 	case sipgo.REFER:
 		l.referred(now, s, g)
-	case sipgo.INFO:
+	case sipgo.INFO, sipgo.MESSAGE:
 		l.informed(now, s, g)
 	default:
 		g.m.OnRequest(now, s)

@@ -10,9 +10,9 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/transaction"
 )
 
-// informed passes an INFO on to the other end of the call (RFC 6086), as the
-// digits in it are for whoever is there, and its answer back. The numbers of
-// the lab's own take no INFO.
+// informed passes an INFO (RFC 6086) or a MESSAGE on to the other end of the
+// call, as the digits or words in it are for whoever is there, and its answer
+// back. The numbers of the lab's own take neither.
 func (l *life) informed(now time.Time, s *transaction.Server, g *leg) {
 	if !g.m.Sequence(now, s) {
 		return
@@ -29,18 +29,21 @@ func (l *life) informed(now time.Time, s *transaction.Server, g *leg) {
 	}
 	req := s.Request()
 	w := call.Within{
-		Method: sipgo.INFO, ContentType: sipwire.Header(req, "Content-Type"), Body: req.Body(),
+		Method: req.Method, ContentType: sipwire.Header(req, "Content-Type"), Body: req.Body(),
 		Apart: true, // what becomes of the other end shows in its own dialog
 		Done: func(now time.Time, r *sipgo.Response, err error) {
 			if err != nil {
 				l.respond(now, s, statusOf(err))
 				return
 			}
-			l.respond(now, s, r.StatusCode)
+			l.passBack(now, s, r)
 		},
 	}
 	if v := sipwire.Header(req, "Info-Package"); v != "" {
 		w.Headers = append(w.Headers, sipgo.NewHeader("Info-Package", v))
+	}
+	for _, name := range copied {
+		w.Headers = append(w.Headers, req.GetHeaders(name)...)
 	}
 	if err := o.m.Within(now, w); err != nil {
 		l.respond(now, s, statusOf(err))

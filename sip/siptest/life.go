@@ -40,6 +40,8 @@ type life struct {
 
 	referrals map[legKey]*referral // in the loop
 
+	instants int // messages that are under way; in the loop
+
 	conferences map[string]*conference // by the user part of their URI; in the loop
 	reports     int                    // of what REFERs to them have brought
 

@@ -122,18 +122,8 @@ func (l *life) lightNew(now time.Time, u *User, before, bindings []*binding) {
 // light sends a device a NOTIFY that belongs to no subscription, and says so.
 // What the device answers does not matter: there is nothing to end.
 func (l *life) light(now time.Time, b *binding, n mailCount) {
-	req := sipgo.NewRequest(sipgo.NOTIFY, b.contact)
-	for _, p := range b.path {
-		req.AppendHeader(sipgo.NewHeader("Route", p))
-	}
-	forwards := sipgo.MaxForwardsHeader(70)
-	callID := sipgo.CallIDHeader(l.callID())
 	aor := b.user.aor(l.cfg.Domain)
-	req.AppendHeader(&forwards)
-	req.AppendHeader(&sipgo.FromHeader{Address: aor, Params: sipgo.HeaderParams{{K: "tag", V: l.tag()}}})
-	req.AppendHeader(&sipgo.ToHeader{Address: aor})
-	req.AppendHeader(&callID)
-	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: 1, MethodName: sipgo.NOTIFY})
+	req := l.outside(sipgo.NOTIFY, b, 70, legKey{l.callID(), l.tag()}, &sipgo.FromHeader{Address: aor}, &sipgo.ToHeader{Address: aor})
 	req.AppendHeader(contactOf(b.flow))
 	req.AppendHeader(sipgo.NewHeader("Event", mwi.Package))
 	req.AppendHeader(sipgo.NewHeader("Subscription-State", "terminated"))

@@ -175,7 +175,7 @@ func TestAnswers(t *testing.T) {
 		headers []string
 		has     string // in the response
 	}{
-		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INFO,INVITE,NOTIFY,OPTIONS,PRACK,REFER,REGISTER,SUBSCRIBE,UPDATE"},
+		{"OPTIONS sip:pbx.example", 200, nil, "Allow: ACK,BYE,CANCEL,INFO,INVITE,MESSAGE,NOTIFY,OPTIONS,PRACK,REFER,REGISTER,SUBSCRIBE,UPDATE"},
 		{"INVITE sip:bob@pbx.example", 401, nil, "WWW-Authenticate: Digest"},
 		{"PUBLISH sip:bob@pbx.example", 405, nil, "Allow: "},
 		{"PRACK sip:bob@pbx.example", 481, []string{"To: <sip:bob@pbx.example>;tag=x"}, ""},

@@ -115,17 +115,9 @@ func (r *referral) toward(caller, callee *User, d *binding, hops int) *sipgo.Req
 		from.from = caller.aor(l.cfg.Domain)
 		from.asserted = sipwire.FormatNameAddr(caller.DisplayName, &from.from, nil)
 	}
-	req := sipgo.NewRequest(sipgo.REFER, d.contact)
-	for _, p := range d.path {
-		req.AppendHeader(sipgo.NewHeader("Route", p))
-	}
-	forwards := sipgo.MaxForwardsHeader(hops)
-	callID := sipgo.CallIDHeader(r.key.callID)
-	req.AppendHeader(&forwards)
-	req.AppendHeader(&sipgo.FromHeader{DisplayName: from.name, Address: from.from, Params: sipgo.HeaderParams{{K: "tag", V: r.key.tag}}})
-	req.AppendHeader(&sipgo.ToHeader{DisplayName: callee.DisplayName, Address: callee.uri(l.cfg.Domain)})
-	req.AppendHeader(&callID)
-	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: 1, MethodName: sipgo.REFER})
+	req := l.outside(sipgo.REFER, d, hops, r.key,
+		&sipgo.FromHeader{DisplayName: from.name, Address: from.from},
+		&sipgo.ToHeader{DisplayName: callee.DisplayName, Address: callee.uri(l.cfg.Domain)})
 	req.AppendHeader(contactOf(d.flow))
 	for _, name := range carried {
 		for _, h := range r.refer.GetHeaders(name) {
@@ -191,6 +183,23 @@ func (l *life) notified(now time.Time, s *transaction.Server) bool {
 func (r *referral) end(now time.Time) {
 	r.l.ep.Q.Stop(&r.life)
 	delete(r.l.referrals, r.key)
+}
+
+// outside is a request to a device outside of calls.
+func (l *life) outside(method sipgo.RequestMethod, d *binding, hops int, key legKey, from *sipgo.FromHeader, to *sipgo.ToHeader) *sipgo.Request {
+	req := sipgo.NewRequest(method, d.contact)
+	for _, p := range d.path {
+		req.AppendHeader(sipgo.NewHeader("Route", p))
+	}
+	forwards := sipgo.MaxForwardsHeader(hops)
+	callID := sipgo.CallIDHeader(key.callID)
+	from.Params = sipgo.HeaderParams{{K: "tag", V: key.tag}}
+	req.AppendHeader(&forwards)
+	req.AppendHeader(from)
+	req.AppendHeader(to)
+	req.AppendHeader(&callID)
+	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: 1, MethodName: method})
+	return req
 }
 
 // send sends a request outside of calls to a device. done gets the final
