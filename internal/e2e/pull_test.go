@@ -209,47 +209,60 @@ func TestPullFails(t *testing.T) {
 		name   string
 		method callpull.Method
 		calls  int
+		over   bool // they end before they are pulled
 		mod    func(*siptest.User)
 		want   error
 	}{
-		{"no call", callpull.Code, 0, nil, callpull.ErrNoCall},
-		{"several calls", callpull.Code, 2, nil, callpull.ErrSeveralCalls},
-		{"forbidden", callpull.Code, 1, func(u *siptest.User) { u.NoPull = true }, callpull.ErrForbidden},
-		{"Replaces is forbidden", callpull.Replaces, 1, func(u *siptest.User) { u.NoReplaces = true }, callpull.ErrForbidden},
+		{"no call", callpull.Code, 0, false, nil, callpull.ErrNoCall},
+		{"several calls", callpull.Code, 2, false, nil, callpull.ErrSeveralCalls},
+		{"forbidden", callpull.Code, 1, false, func(u *siptest.User) { u.NoPull = true }, callpull.ErrForbidden},
+		{"Replaces is forbidden", callpull.Replaces, 1, false, func(u *siptest.User) { u.NoReplaces = true }, callpull.ErrForbidden},
+		{"a call that has ended", callpull.Replaces, 1, true, nil, callpull.ErrGone},
+		{"a call that has ended", callpull.Auto, 1, true, nil, callpull.ErrGone},
+		{"a call that has ended", callpull.Code, 1, true, nil, callpull.ErrNoCall},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				w := newWorld(t, func(cfg *siptest.Config) {
-					if c.mod != nil {
-						c.mod(&cfg.Users[0])
+		for _, tr := range []sip.Transport{sip.TLS, sip.UDP} {
+			t.Run(fmt.Sprintf("%s, %v, %s", c.name, c.method, tr), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					w := newWorld(t, func(cfg *siptest.Config) {
+						if c.mod != nil {
+							c.mod(&cfg.Users[0])
+						}
+					})
+					desk := w.hummer("alice", tr, toneA)
+					var mine, theirs []*end
+					for _, name := range []string{"bob", "carol"}[:c.calls] {
+						a, b := desk.call(w.hummer(name, tr, toneB), name)
+						mine, theirs = append(mine, a), append(theirs, b)
 					}
+					mobile := w.hummer("alice", tr, toneA)
+					watcher, err := callpull.Watch(t.Context(), mobile.UA, &callpull.Config{Method: c.method})
+					must(t, err)
+					var call callpull.Call
+					if calls := elsewhere(t, watcher, c.calls); len(calls) > 0 {
+						call = calls[0]
+					}
+					hangUp := func() {
+						for i := range mine {
+							must(t, theirs[i].Hangup(t.Context()))
+							ended(t, mine[i].Call, sip.Remote)
+						}
+					}
+					if c.over {
+						hangUp()
+						mine, theirs = nil, nil
+					}
+					if _, err := watcher.Pull(t.Context(), call, nil); !errors.Is(err, c.want) {
+						t.Errorf("got %v, want %v", err, c.want)
+					}
+					for i := range mine {
+						sounds(t, "afterwards", mine[i], theirs[i], toneA, toneB)
+					}
+					hangUp()
+					checkIdle(t, w)
 				})
-				desk := w.hummer("alice", sip.TLS, toneA)
-				var mine, theirs []*end
-				for _, name := range []string{"bob", "carol"}[:c.calls] {
-					a, b := desk.call(w.hummer(name, sip.TLS, toneB), name)
-					mine, theirs = append(mine, a), append(theirs, b)
-				}
-				mobile := w.hummer("alice", sip.TLS, toneA)
-				watcher, err := callpull.Watch(t.Context(), mobile.UA, &callpull.Config{Method: c.method})
-				must(t, err)
-				var call callpull.Call
-				if calls := elsewhere(t, watcher, c.calls); len(calls) > 0 {
-					call = calls[0]
-				}
-				if _, err := watcher.Pull(t.Context(), call, nil); !errors.Is(err, c.want) {
-					t.Errorf("got %v, want %v", err, c.want)
-				}
-				for i := range mine {
-					sounds(t, "afterwards", mine[i], theirs[i], toneA, toneB)
-				}
-				for i := range mine {
-					must(t, theirs[i].Hangup(t.Context()))
-					ended(t, mine[i].Call, sip.Remote)
-				}
-				checkIdle(t, w)
 			})
-		})
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -51,36 +52,76 @@ func TestPushAndPull(t *testing.T) {
 	}
 }
 
-// A push that comes to nothing leaves the call as it is.
+// A push that comes to nothing says why, and the call is heard where it was.
 func TestPushFails(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		w := newWorld(t, func(c *siptest.Config) { c.Registrar.GRUU = true })
-		desk, mobile, bob := w.phone("alice", settings{}), w.phone("alice", settings{ua: func(c *sip.Config) {
-			c.Refer = func(*sip.ReferRequest) sip.ReferDecision { return sip.ReferRefuse }
-		}}), w.phone("bob", settings{})
-		here, err := callpull.Watch(t.Context(), desk.UA, nil)
-		must(t, err)
-		a, b := desk.call(bob, "bob")
-		var refused *sip.StatusError
-		for _, c := range []struct {
-			device string
-			status int
-		}{
-			{mobile.reg.Info().PublicGRUU, 603},
-			{"sip:alice@" + w.Domain() + ";gr=urn:uuid:00000000-0000-4000-8000-000000000000", 404},
-		} {
-			err := here.Push(t.Context(), a.Call, c.device)
-			if !errors.As(err, &refused) || refused.Code != c.status {
-				t.Errorf("%s: %v, want %d", c.device, err, c.status)
-			}
-			hum(t, a, b)
+	gruu := func(p *phone) string { return p.reg.Info().PublicGRUU }
+	refer := func(d sip.ReferDecision) func(*sip.Config) {
+		return func(c *sip.Config) { c.Refer = func(*sip.ReferRequest) sip.ReferDecision { return d } }
+	}
+	for _, c := range []struct {
+		name   string
+		lab    func(*siptest.Config)
+		mobile func(*sip.Config)
+		before func(w *world, mobile *phone) // the desk phone is there
+		device func(mobile *phone) string
+		status int
+		want   error
+	}{
+		{"the device declines", nil, refer(sip.ReferRefuse), nil, gruu, 603, callpull.ErrDeclined},
+		{"there is no such device", nil, nil, nil, func(p *phone) string {
+			return "sip:alice@" + p.w.Domain() + ";gr=urn:uuid:00000000-0000-4000-8000-000000000000"
+		}, 404, callpull.ErrNoDevice},
+		{"the device has left", nil, nil, func(_ *world, p *phone) { must(t, p.UA.Close()) }, gruu, 404, callpull.ErrNoDevice},
+		{"the device does not answer", nil, nil, func(w *world, _ *phone) { w.Cut("alice") }, gruu, 0, callpull.ErrNoDevice},
+		{"its user declines", nil, refer(sip.ReferAsk), func(_ *world, p *phone) {
+			go func() {
+				if r, err := p.AcceptRefer(p.t.Context()); err == nil {
+					_ = r.Refuse(p.t.Context(), 0)
+				}
+			}()
+		}, gruu, 603, callpull.ErrDeclined},
+		{"nobody is there to decide", nil, refer(sip.ReferAsk), nil, gruu, 0, context.DeadlineExceeded},
+		{"the server does not let it take the call's place", func(c *siptest.Config) { c.Users[0].NoReplaces = true }, nil, nil, gruu, 403, callpull.ErrForbidden},
+	} {
+		for _, on := range []sip.Transport{sip.TLS, sip.UDP} {
+			t.Run(c.name+", "+string(on), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					w := newWorld(t, func(cfg *siptest.Config) {
+						cfg.Registrar.GRUU = true
+						if c.lab != nil {
+							c.lab(cfg)
+						}
+					})
+					s := settings{ua: w.over(on)}
+					mobile := w.phone("alice", settings{ua: func(cfg *sip.Config) {
+						w.over(on)(cfg)
+						if c.mobile != nil {
+							c.mobile(cfg)
+						}
+					}})
+					if c.before != nil {
+						c.before(w, mobile)
+					}
+					desk, bob := w.phone("alice", s), w.phone("bob", s)
+					here, err := callpull.Watch(t.Context(), desk.UA, nil)
+					must(t, err)
+					a, b := desk.call(bob, "bob")
+					ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+					defer cancel()
+					err = here.Push(ctx, a.Call, c.device(mobile))
+					var refused *sip.StatusError
+					if errors.As(err, &refused) != (c.status != 0) || refused != nil && refused.Code != c.status || c.want != nil && !errors.Is(err, c.want) {
+						t.Errorf("%v, want %d, %v", err, c.status, c.want)
+					}
+					hum(t, a, b)
+					must(t, a.Hangup(t.Context()))
+					ended(t, b.Call, sip.Remote)
+					if err := here.Push(t.Context(), a.Call, c.device(mobile)); !errors.Is(err, sip.ErrState) {
+						t.Errorf("a call that has ended: %v", err)
+					}
+					must(t, here.Close(t.Context()))
+				})
+			})
 		}
-		must(t, a.Hangup(t.Context()))
-		ended(t, b.Call, sip.Remote)
-		pass(time.Second)
-		if err := here.Push(t.Context(), a.Call, mobile.reg.Info().PublicGRUU); !errors.Is(err, sip.ErrState) {
-			t.Errorf("a call that has ended: %v", err)
-		}
-		must(t, here.Close(t.Context()))
-	})
+	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/dialoginfo"
 )
 
-// Errors of a pull, to test for with errors.Is. What the server said is
+// Errors of a pull or a push, to test for with errors.Is. What the server said is
 // wrapped beside them: errors.As finds the *sip.StatusError. In each case
 // the call lives on where it was, if it does.
 var (
@@ -28,6 +28,8 @@ var (
 	ErrSeveralCalls = errors.New("callpull: there are several calls to pull")
 	ErrGone         = errors.New("callpull: the call has ended meanwhile")
 	ErrForbidden    = errors.New("callpull: the server does not allow it")
+	ErrNoDevice     = errors.New("callpull: the other device is not there, or does not answer")
+	ErrDeclined     = errors.New("callpull: the other device declines")
 )
 
 // Method is how calls are pulled.
