@@ -198,6 +198,34 @@ func ExampleCall_Events() {
 	// ended by local
 }
 
+// Messages go to all devices of whom they are for; the result says that one has
+// taken them.
+func ExampleUA_SendMessage() {
+	lab := startLab()
+	defer lab.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	alice, bob := register(ctx, lab, "alice"), register(ctx, lab, "bob")
+	defer alice.Close()
+	defer bob.Close()
+
+	result, err := alice.SendMessage(ctx, "bob", "text/plain", []byte("Watson, come here."))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(result.Status)
+	for m := range bob.Messages(ctx) {
+		fmt.Printf("%s: %s\n", m.Remote.URI, m.Body)
+		break
+	}
+	_, err = alice.SendMessage(ctx, "carol", "text/plain", []byte("Where are you?"))
+	fmt.Println(err)
+	// Output:
+	// 200
+	// sip:alice@pbx.example: Watson, come here.
+	// sip: MESSAGE refused: 404 Not Found
+}
+
 // Who calls is checked with certificates that the app fetches, over HTTP here. One
 // that is busy keeps them, and looks at lists of revoked ones.
 func ExampleIdentityConfig() {

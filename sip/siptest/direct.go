@@ -23,7 +23,12 @@ func (l *life) toMailbox(now time.Time, s *transaction.Server, who *User, digits
 		// Not 404, as there is such a mailbox.
 		l.respondWith(now, s, sipgo.StatusCallTransactionDoesNotExists, "No Call On Hold")
 	case 1:
-		l.depositEnd(now, es[0].b.partner(es[0]), u, func(now time.Time, status int) {
+		e, far := es[0], es[0].b.partner(es[0])
+		if e.transfer != nil || far.transfer != nil {
+			l.respond(now, s, sipgo.StatusRequestPending) // somebody is on his way elsewhere
+			return
+		}
+		l.depositEnd(now, far, u, func(now time.Time, status int) {
 			if status != sipgo.StatusOK {
 				l.respond(now, s, status)
 				return

@@ -90,6 +90,16 @@ func TestVoicemailTransferRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		bob.dial("*55carol", bob.describe()).response("INVITE", 404) // it is full
+		// Alice is on her way to somebody else.
+		frank := l.device("frank", on)
+		b.refer("<sip:frank@pbx.example>", 202)
+		b.told(100, "active")
+		f := frank.ring()
+		b.told(180, "active")
+		bob.dial("*55", bob.describe()).response("INVITE", 491)
+		f.reply(f.invite, 486, "")
+		f.expect("ACK")
+		b.told(486, "terminated")
 		// Alice's device does not want it.
 		p := bob.dial("*55", bob.describe())
 		a.reply(a.expect("INVITE"), 488, "")
@@ -100,7 +110,7 @@ func TestVoicemailTransferRefused(t *testing.T) {
 		// The two talk to each other as before, and not with the lab.
 		a.request("INVITE", alice.describe())
 		b.reinvited("alice 3")
-		check(t, a.response("INVITE", 200), "bob 9")
+		check(t, a.response("INVITE", 200), "bob 10")
 		// Two on hold: which one?
 		b.onHold(a)
 		a2, b2 := connect(alice, bob)

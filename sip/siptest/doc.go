@@ -82,8 +82,9 @@
 //     own: the far end of the call that the user has on hold leaves a message
 //     there; his leg gets BYE, and the call to the code is answered with a tone
 //     and ended. 404: no such mailbox, or it is full; 481: no call is on hold;
-//     485: several are; and what the far end says where it refuses (488). REFER to
-//     the code does it too, as to that of [Park].
+//     485: several are; 491: one of the two is being transferred; and what the
+//     far end says where it refuses (488). REFER to the code does it too, as to
+//     that of [Park].
 //   - [DirectedPickup], "*97", and [PickupBarge], "*33", with an extension
 //     behind them, and [GroupPickup], "*98": the caller gets the call that
 //     rings there, or the one that has rung longest in his User.Group. 404:
