@@ -325,10 +325,11 @@ func (s *Session) tell(events []offeranswer.Event) {
 
 // turn is the session's share of the pacer's time, once per frame: read what
 // came, play a frame of it, send a frame, and see to the reports.
-func (s *Session) turn(w *work, due time.Time) {
+func (s *Session) turn(w *work, due time.Time) { s.turnAt(w, due, time.Now()) }
+
+func (s *Session) turnAt(w *work, due, now time.Time) {
 	s.turnMu.Lock()
 	defer s.turnMu.Unlock()
-	now := time.Now()
 
 	s.mu.Lock()
 	if s.closed {
