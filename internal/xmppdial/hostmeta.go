@@ -121,7 +121,7 @@ func (w *Web) Endpoints(ctx context.Context, domain string) ([]string, error) {
 		parse func([]byte) ([]string, error)
 	}{{hostMetaPath, parseHostMeta}, {hostMetaPath + ".json", parseHostMetaJSON}} {
 		at := "https://" + host + d.path
-		endpoints, err := fetch(ctx, client, at, d.parse)
+		endpoints, reached, err := fetch(ctx, client, at, d.parse)
 		if err == nil && len(endpoints) > 0 {
 			return endpoints, nil
 		}
@@ -132,8 +132,8 @@ func (w *Web) Endpoints(ctx context.Context, domain string) ([]string, error) {
 		if err != nil {
 			failed = append(failed, err)
 		}
-		if ctx.Err() != nil {
-			break
+		if !reached {
+			break // nor would the other document be
 		}
 	}
 	if len(failed) == 0 {
@@ -142,11 +142,11 @@ func (w *Web) Endpoints(ctx context.Context, domain string) ([]string, error) {
 	return nil, errors.Join(failed...)
 }
 
-// fetch gets one document.
-func fetch(ctx context.Context, client *http.Client, at string, parse func([]byte) ([]string, error)) ([]string, error) {
+// fetch gets one document. reached tells whether the server has answered, well or not.
+func fetch(ctx context.Context, client *http.Client, at string, parse func([]byte) ([]string, error)) (endpoints []string, reached bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return nil, &HostMetaError{URL: at, Err: err}
+		return nil, false, &HostMetaError{URL: at, Err: err}
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -154,24 +154,23 @@ func fetch(ctx context.Context, client *http.Client, at string, parse func([]byt
 		if errors.As(err, &e) {
 			err = e.Err // it names the URL as well
 		}
-		return nil, &HostMetaError{URL: at, Err: err}
+		return nil, resp != nil, &HostMetaError{URL: at, Err: err} // there is a response if only where it redirects to is no good
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &HostMetaError{URL: at, Status: resp.StatusCode}
+		return nil, true, &HostMetaError{URL: at, Status: resp.StatusCode}
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxHostMeta+1))
-	if err == nil && len(b) > maxHostMeta {
-		err = xmldoc.ErrSize
-	}
-	var endpoints []string
-	if err == nil {
-		endpoints, err = parse(b)
-	}
 	if err != nil {
-		return nil, &HostMetaError{URL: at, Err: err}
+		return nil, false, &HostMetaError{URL: at, Err: err}
 	}
-	return endpoints, nil
+	if len(b) > maxHostMeta {
+		return nil, true, &HostMetaError{URL: at, Err: xmldoc.ErrSize}
+	}
+	if endpoints, err = parse(b); err != nil {
+		return nil, true, &HostMetaError{URL: at, Err: err}
+	}
+	return endpoints, true, nil
 }
 
 // link is one of a host-meta document (RFC 6415 §3.1.1).

@@ -121,6 +121,7 @@ func TestEndpoints_XEP0156(t *testing.T) {
 		{name: "ws beside wss", pages: pages{xml: xrd("ws://example.com/ws", "http://example.com", "wss://example.com/ws")}, want: "wss://example.com/ws"},
 		{name: "redirected to HTTP", pages: pages{xml: redirect("http://example.com/hm"), "/hm": exampleXRD}, text: "not https"},
 		{name: "redirected in circles", pages: pages{xml: redirect(xml)}, text: "too often"},
+		{name: "XML is redirected to HTTP, JSON is there", pages: pages{xml: redirect("http://example.com/hm"), json: exampleJRD}, want: want},
 		{name: "redirected to a stranger", pages: pages{xml: redirect("https://evil.example/")}, text: "certificate"},
 		{name: "large", pages: pages{xml: exampleXRD + strings.Repeat(" ", maxHostMeta), json: `{"links":[],"x":"` + strings.Repeat("x", maxHostMeta) + `"}`}, err: xmldoc.ErrSize},
 		{name: "large header", pages: pages{xml: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) })}, text: "exceeded"},
@@ -198,6 +199,12 @@ func TestEndpointsContext(t *testing.T) {
 				t.Errorf("%s: %v", domain, err)
 			}
 			cancel()
+		}
+		// What cannot be reached is not tried twice.
+		begin := time.Now()
+		var d *DialError
+		if _, err := w.web(a).Endpoints(t.Context(), "c.example"); !errors.As(err, &d) || time.Since(begin) != DefaultAttemptTimeout {
+			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 		if _, err := w.web(a).Endpoints(t.Context(), "none.example"); err == nil {
 			t.Error("an unknown domain has WebSockets")
