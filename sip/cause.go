@@ -25,7 +25,7 @@ const (
 	CauseCancelled                      // given up before it was answered: by us, or by the caller just as we answered
 	CauseUnreachable                    // outgoing: there is nobody there, or no way to him
 	CauseFailed                         // something broke: End.Err says what
-	CauseReplaced                       // another call took its place (RFC 3891)
+	CauseReplaced                       // it was answered, and goes on elsewhere without us, as its peer tells: somebody took our place (RFC 3891), maybe on another device of ours
 	CauseTransferred                    // its peer goes on with somebody else: a transfer, or a redirection of ours
 )
 
@@ -63,6 +63,8 @@ func (c Cause) String() string {
 // went; answering: the user had taken an incoming call.
 func causeOf(dir Direction, confirmed, answering bool, end End) Cause {
 	switch {
+	case confirmed && end.Err == nil && end.By == Remote && elsewhere(end.Reasons) == CauseAnsweredElsewhere:
+		return CauseReplaced
 	case confirmed && end.Err == nil:
 		return CauseAnswered
 	case confirmed:
@@ -125,7 +127,8 @@ func isUnreachable(err error) bool {
 	return errors.As(err, &timeout) || errors.As(err, &dial) || errors.Is(err, ErrNoFlow)
 }
 
-// elsewhere reads from the Reasons of a CANCEL what the other devices did:
+// elsewhere reads from the Reasons of a CANCEL what the other devices did, and
+// from those of a BYE whether one has taken the call over:
 // "SIP;cause=200" where one answered (RFC 3326 §2), the 6xx with which one
 // refused for all. Q.850 has 26 (non-selected user clearing) for who was not
 // the one that got the call. CauseNone: nobody did anything.

@@ -89,13 +89,27 @@ func TestCauseIncoming(t *testing.T) {
 			ended(t, in, tt.want)
 		})
 	}
-	bubble(t, "answered, and hung up by the caller", func(t *testing.T, s *server) {
-		ua, c := registered(t, s, s.config(), 3600)
-		in := answered(t, ua, c)
-		c.ask("BYE", "in", "bye", 2, in.m.LocalTag(), "", `Reason: SIP;cause=200;text="Call completed elsewhere"`)
-		c.response(200)
-		ended(t, in, CauseAnswered)
-	})
+	for _, tt := range []struct {
+		reason string // of the BYE
+		want   Cause
+	}{
+		{"", CauseAnswered},
+		{"Reason: Q.850;cause=16", CauseAnswered},
+		{"Reason: SIP;cause=480", CauseAnswered},
+		{`Reason: SIP;cause=200;text="Call completed elsewhere"`, CauseReplaced}, // RFC 3891 §3
+	} {
+		bubble(t, "answered, and ended by the caller: "+tt.want.String()+" "+tt.reason, func(t *testing.T, s *server) {
+			ua, c := registered(t, s, s.config(), 3600)
+			in := answered(t, ua, c)
+			var lines []string
+			if tt.reason != "" {
+				lines = []string{tt.reason}
+			}
+			c.ask("BYE", "in", "bye", 2, in.m.LocalTag(), "", lines...)
+			c.response(200)
+			ended(t, in, tt.want)
+		})
+	}
 	bubble(t, "answered, and hung up by us", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)

@@ -63,6 +63,9 @@ type invitation struct {
 type move struct {
 	set   *dialogSet
 	heard bool // the peer's media have come already
+	// replaces: the peer of the former dialog is told that somebody has taken
+	// his place.
+	replaces bool
 	// progress hears of provisional responses; nil: nobody does.
 	progress func(now time.Time, status int, phrase string)
 	// done is told that the call has moved, or why not.
@@ -71,9 +74,15 @@ type move struct {
 
 // leaving is a former dialog set that is kept until the new one is heard.
 type leaving struct {
-	set   *dialogSet
-	timer timerq.Timer
+	set     *dialogSet
+	timer   timerq.Timer
+	reasons []call.Reason
 }
+
+// replaced is why a dialog ends whose place another has taken. RFC 3891 §3 asks
+// for a BYE and no more; without a reason his user would believe that we have hung
+// up (RFC 3326 §2).
+var replaced = call.Reason{Protocol: "SIP", Cause: 200, Text: "Call completed elsewhere"}
 
 // outgoing makes the dialog set of an INVITE of ours; begin sends it.
 func (c *Call) outgoing(inv *invitation) *dialogSet {
@@ -185,6 +194,9 @@ func (c *Call) arrived(now time.Time) {
 	if old != set && old.m.State() != call.Ended {
 		c.leave(now) // one of an earlier move
 		l := &leaving{set: old}
+		if mv.replaces {
+			l.reasons = []call.Reason{replaced}
+		}
 		l.timer.F = c.leave
 		c.leaving = l
 		c.ua.ep.Q.Set(&l.timer, now.Add(breakAfter))
@@ -220,7 +232,7 @@ func (c *Call) party(now time.Time, set *dialogSet) {
 func (c *Call) leave(now time.Time) {
 	if l := c.leaving; l != nil {
 		c.left()
-		l.set.m.Hangup(now)
+		l.set.m.Hangup(now, l.reasons...)
 	}
 }
 

@@ -168,7 +168,7 @@ func (ua *UA) replace(now time.Time, s *transaction.Server, ref sipwire.DialogRe
 	next.m.Inherit(set.m)
 	// If it cannot be taken, "the UA ... MUST leave the matched dialog
 	// unchanged" (§3).
-	c.moveTo(&move{set: next, done: func(_ time.Time, err error) {
+	c.moveTo(&move{set: next, replaces: true, done: func(_ time.Time, err error) {
 		if err != nil {
 			ua.log.Warn("a call was not replaced", "call", c.id, "error", err)
 		}
@@ -177,7 +177,7 @@ func (ua *UA) replace(now time.Time, s *transaction.Server, ref sipwire.DialogRe
 		if err == nil && !d.Confirmed {
 			// "and shuts down the replaced dialog by sending a CANCEL" (§3);
 			// a confirmed one is left when the new one is heard.
-			set.m.Hangup(now)
+			set.m.Hangup(now, replaced)
 		}
 	})
 }

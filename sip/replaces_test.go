@@ -24,7 +24,10 @@ func TestReplacesConfirmed_RFC3891_3(t *testing.T) {
 		carol.invite("Require: replaces", "Replaces: "+bob.replaces())
 		carol.taken()
 		taken := time.Now()
-		bob.bye()
+		// So that he knows that it was not alice who hung up (RFC 3326 §2).
+		if got := sipwire.Header(bob.bye(), "Reason"); got != `SIP;cause=200;text="Call completed elsewhere"` {
+			t.Errorf("Reason %q", got)
+		}
 		if took := time.Since(taken); took != breakAfter {
 			t.Errorf("the former dialog was left after %v", took)
 		}
@@ -169,6 +172,9 @@ func TestReplacesEarly_RFC3891_3(t *testing.T) {
 		carol.invite("Require: replaces", "Replaces: "+bob.replaces()+";early-only")
 		carol.remote = sipwire.ToTag(s.response(200))
 		cancel := s.request("CANCEL")
+		if got := sipwire.Header(cancel.req, "Reason"); got != `SIP;cause=200;text="Call completed elsewhere"` {
+			t.Errorf("Reason %q", got)
+		}
 		cancel.reply(200)
 		bob.answer(487)
 		s.request("ACK")

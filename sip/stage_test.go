@@ -284,13 +284,14 @@ func (a *actor) pickUp() {
 }
 
 // bye waits for a BYE to him and answers it.
-func (a *actor) bye() {
+func (a *actor) bye() *sipgo.Request {
 	a.s.t.Helper()
 	r := a.s.request("BYE")
 	if string(*r.req.CallID()) != a.id {
 		a.s.t.Fatalf("BYE in another dialog: %v", r.req)
 	}
 	r.reply(200)
+	return r.req
 }
 
 // replaces is the value of Replaces that points at alice's dialog with him.

@@ -145,7 +145,9 @@ func pulls(t *testing.T, method callpull.Method, caller bool, tr sip.Transport, 
 	if gap, told := without(b.ear.take(), toneA), b.sess.Stats().LongestGap; gap > bound || told > bound {
 		t.Errorf("bob missed %v, %v by his own account; want at most %v", gap, told, bound)
 	}
-	ended(t, a.Call, sip.Remote)
+	if end := ended(t, a.Call, sip.Remote); end.Cause != sip.CauseReplaced {
+		t.Errorf("on the desk phone: %+v", end)
+	}
 	m := mobile.end(c)
 	sounds(t, "after", m, b, toneA, toneB)
 	for _, x := range []*end{m, b} {

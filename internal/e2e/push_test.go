@@ -27,7 +27,9 @@ func TestPushAndPull(t *testing.T) {
 				hum(t, a, b)
 
 				must(t, here.Push(t.Context(), a.Call, mobile.reg.Info().PublicGRUU))
-				ended(t, a.Call, sip.Remote)
+				if end := ended(t, a.Call, sip.Remote); end.Cause != sip.CauseReplaced {
+					t.Errorf("on the desk phone: %+v", end)
+				}
 				c := mobile.end(mobile.accept())
 				if c.Direction() != sip.Outgoing || c.State() != sip.CallEstablished {
 					t.Errorf("on the mobile: %v, %v", c.Direction(), c.State())
@@ -42,7 +44,9 @@ func TestPushAndPull(t *testing.T) {
 				}
 				back, err := here.Pull(t.Context(), calls[0], nil)
 				must(t, err)
-				ended(t, c.Call, sip.Remote)
+				if end := ended(t, c.Call, sip.Remote); end.Cause != sip.CauseReplaced {
+					t.Errorf("on the mobile: %+v", end)
+				}
 				hum(t, desk.end(back), b)
 				must(t, back.Hangup(t.Context()))
 				ended(t, b.Call, sip.Remote)

@@ -16,7 +16,8 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
-// elsewhere is what the devices hear that did not get the call (RFC 3326 §2).
+// elsewhere is what the devices hear that did not get the call (RFC 3326 §2), and
+// who had it when another took it over.
 var elsewhere = call.Reason{Protocol: "SIP", Cause: 200, Text: "Call completed elsewhere"}
 
 // bridge joins two ends: first a caller with the devices of the callee, until

@@ -97,7 +97,7 @@ func (b *bridge) settled(now time.Time) {
 			o.m.Hangup(now)
 			continue
 		}
-		o.bye.F = func(now time.Time) { o.m.Hangup(now) }
+		o.bye.F = func(now time.Time) { o.m.Hangup(now, elsewhere) } // its call was taken over
 		b.l.ep.Q.Set(&o.bye, now.Add(mv.linger))
 	}
 }
