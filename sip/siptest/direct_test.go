@@ -195,3 +195,88 @@ func TestVoicemailTransferHeard(t *testing.T) {
 		})
 	}
 }
+
+// Who is transferred to somebody whose calls go to his mailbox gets there.
+func TestTransferToMailbox(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		there bool          // carol has a device
+		says  int           // it; 0: nothing
+		after time.Duration // alice is on her way
+	}{
+		{"absent", false, 0, 0}, {"busy", true, 486, 0}, {"no answer", true, 0, 18 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			both(t, mailboxes, func(t *testing.T, l *lab, on sip.Transport) {
+				alice, bob := l.device("alice", on), l.device("bob", on)
+				ds := []*device{alice, bob}
+				var carol *device
+				if c.there {
+					carol = l.device("carol", on)
+					ds = append(ds, carol)
+				}
+				a, b := connect(alice, bob)
+				began := time.Now()
+				b.refer("<sip:carol@pbx.example>", 202)
+				b.told(100, "active")
+				var g *dialog
+				if c.there {
+					g = carol.ring()
+					b.told(180, "active")
+				}
+				if c.says != 0 {
+					g.reply(g.invite, c.says, "")
+					g.expect("ACK")
+				}
+				a.reinvited("lab")
+				if took := time.Since(began); took != c.after {
+					t.Errorf("after %v, want %v", took, c.after)
+				}
+				if c.there && c.says == 0 {
+					g.reply(g.expect("CANCEL"), 200, "")
+					g.reply(g.invite, 487, "")
+					g.expect("ACK")
+				}
+				b.told(200, "terminated")
+				b.bye()
+				if calls := l.CallList(); len(calls) != 1 || calls[0].Mailbox != "carol" {
+					t.Errorf("in the lab: %+v", calls)
+				}
+				a.bye() // after five seconds of silence
+				l.nothingLeft(ds...)
+			})
+		})
+	}
+}
+
+// Who is parked waits on where who has parked him does not answer, and goes to
+// no mailbox.
+func TestParkRecallToMailbox(t *testing.T) {
+	mod := func(c *siptest.Config) {
+		mailboxes(c)
+		c.Calls.ParkRecall = time.Minute
+	}
+	both(t, mod, func(t *testing.T, l *lab, on sip.Transport) {
+		alice, bob := l.device("alice", on), l.device("bob", on)
+		a, b := connect(alice, bob)
+		p := bob.dial("*68", bob.describe())
+		a.reinvited("lab")
+		p.response("INVITE", 200)
+		b.bye()
+		p.bye()
+		r := bob.ring()
+		r.reply(r.expect("CANCEL"), 200, "")
+		r.reply(r.invite, 487, "")
+		r.expect("ACK")
+		if calls := l.CallList(); len(calls) != 1 || !calls[0].Parked || calls[0].Mailbox != "" {
+			t.Errorf("in the lab: %+v", calls)
+		}
+		r = bob.ring()
+		r.reply(r.invite, 200, bob.describe())
+		a.reinvited("bob 3")
+		check(t, r.expect("ACK"), "alice 3")
+		a.hangup()
+		r.bye()
+		l.nothingLeft(alice, bob)
+	})
+}

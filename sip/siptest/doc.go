@@ -56,7 +56,8 @@
 //     Refer-Sub is false (RFC 4488), BYE to the transferor in the end. The
 //     target is rung without an offer, with Referred-By and the identity of
 //     the transferee. With Replaces (RFC 5589 §7) the far ends of the
-//     transferor's two calls are joined; his second one may still ring. A
+//     transferor's two calls are joined; his second one may still ring. Where the
+//     target's calls go to his mailbox, so does the transferee. A
 //     failure leaves the calls as they were. While one transfer of a call is
 //     under way another gets 491; 403 where Calls.NoTransfer is set.
 //   - REFER outside of calls goes on to the device that it is for, a GRUU's or

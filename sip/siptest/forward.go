@@ -121,10 +121,11 @@ func (b *bridge) forward(now time.Time, why cause) bool {
 }
 
 // divert sends a call on another course. It returns false if that is none, or
-// none for a call that is transferred or goes into a conference: only devices
-// take those.
+// none for a call that is transferred or goes into a conference: devices take
+// both, and a mailbox who is transferred, but for one who is parked.
 func (b *bridge) divert(now time.Time, c course) bool {
-	if c.status != 0 || b.early || b.over || b.winner != nil || !b.called() && len(c.devices) == 0 {
+	deposits := c.mailbox && b.transfer != nil && !b.transfer.waits
+	if c.status != 0 || b.early || b.over || b.winner != nil || !b.called() && len(c.devices) == 0 && !deposits {
 		return false
 	}
 	// The devices have had their time. What they say from now on is no part
@@ -136,6 +137,11 @@ func (b *bridge) divert(now time.Time, c course) bool {
 	}
 	if b.called() && len(c.trail) > len(b.trail) {
 		_ = b.a.m.Ring(now, 181, "") // an error: the caller has gone
+	}
+	if deposits {
+		b.finish()
+		b.l.depositEnd(now, b.transfer.who, c.user, b.transfer.taken)
+		return true
 	}
 	if c.mailbox {
 		c.service = depositFor(c.user, b.as)

@@ -216,6 +216,10 @@ func (t *transfer) blind(now time.Time, uri *sipgo.Uri) {
 	case len(devices) == 0:
 		c.status = sipgo.StatusTemporarilyUnavailable
 	}
+	if c.status == 0 && c.mailbox {
+		l.depositEnd(now, t.who, c.user, t.taken)
+		return
+	}
 	if c.status == 0 && len(c.devices) == 0 {
 		c.status = sipgo.StatusForbidden
 	}
