@@ -561,3 +561,45 @@ func ParseStart(b []byte) (*Element, *Parser, error) {
 	}
 	return e, p, nil
 }
+
+// ParseBeginning parses the start tag with which b begins, whatever follows it:
+// what can be told of an element that is not to be parsed whole.
+func (p *Parser) ParseBeginning(b []byte) (*Element, error) {
+	if p.names == nil {
+		p.names = make(map[string]string)
+	}
+	if end := tagEnd(b); end > 0 {
+		b = b[:end]
+	}
+	p.bound = p.bound[:0]
+	r := reader{p: p, s: string(b), elements: make([]Element, 0, 1)}
+	if err := r.characters(); err != nil {
+		return nil, err
+	}
+	if r.space(); r.i >= len(r.s) || r.s[r.i] != '<' {
+		return nil, r.fail(NotWellFormed, "no start tag")
+	}
+	e, _, _, err := r.startTag()
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// tagEnd returns where the first tag ends; 0 if it does not.
+func tagEnd(b []byte) int {
+	var quote byte
+	for i, c := range b {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '>':
+			return i + 1
+		}
+	}
+	return 0
+}
