@@ -6,11 +6,13 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
 	"mellium.im/xmpp/jid"
 
+	"github.com/hoorn-phone/hoorn/internal/xmppstream"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
@@ -99,7 +101,9 @@ type Stream struct {
 	probed  bool
 	closing bool  // our footer is queued
 	err     error // why it ended
-	done    chan struct{}
+
+	ctx    context.Context // ends with the stream
+	cancel context.CancelCauseFunc
 }
 
 // Session is what can be resumed when the stream has ended. It must not be
@@ -115,7 +119,9 @@ func (s *Stream) Secure() (version uint16) {
 }
 
 func newStream(t transport, session *Session, log *slog.Logger, timing Timing) *Stream {
-	return &Stream{t: t, session: session, log: log, timing: timing, done: make(chan struct{})}
+	s := &Stream{t: t, session: session, log: log, timing: timing}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	return s
 }
 
 // Send queues a stanza. It waits while too much is queued already. The result
@@ -138,6 +144,29 @@ func (s *Stream) Send(ctx context.Context, e *xmltree.Element) (*Sent, error) {
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
+	return s.queue(xml)
+}
+
+// ErrFull says that there is no room for a stanza.
+var ErrFull = errors.New("too much waits for the server already")
+
+// TrySend is like Send but does not wait for room: the answer is ErrFull. It is
+// for those who read, since only reading makes room.
+func (s *Stream) TrySend(e *xmltree.Element) (*Sent, error) {
+	xml := e.AppendXML(nil, s.t.space())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil && s.full(len(xml)) {
+		return nil, ErrFull
+	}
+	return s.queue(xml)
+}
+
+// Context ends with the stream; its cause is why.
+func (s *Stream) Context() context.Context { return s.ctx }
+
+// queue takes a stanza; s.mu is held.
+func (s *Stream) queue(xml []byte) (*Sent, error) {
 	if s.err != nil || s.closing {
 		return nil, cmp.Or(s.err, ErrClosed)
 	}
@@ -262,24 +291,31 @@ func (s *Stream) Run(handle func(*xmltree.Element), skip func(Skip)) error {
 		}
 		s.heard()
 		if end := s.dispatch(e, handle); end != nil {
-			return s.fail(at(StageStream, end))
+			return s.ended(end)
 		}
 	}
 }
 
-// ended ends the stream because reading has.
+// ended ends the stream because reading has, with the words that are due.
 func (s *Stream) ended(err error) error {
 	s.mu.Lock()
 	closing, writing := s.closing, s.writing
 	s.mu.Unlock()
-	if errors.Is(err, ErrPeerClosed) {
-		if closing {
-			return s.fail(ErrClosed)
-		}
-		if !writing { // RFC 6120 §4.4: who receives a footer sends one
-			s.t.deadline(time.Now().Add(time.Second))
-			s.t.write(s.t.footer(), []int{0})
-		}
+	var words []byte
+	var miscounted *errAck
+	switch {
+	case closing && errors.Is(err, ErrPeerClosed):
+		return s.fail(ErrClosed)
+	case errors.Is(err, ErrPeerClosed):
+		words = s.t.footer() // RFC 6120 §4.4: who receives a footer sends one
+	case errors.As(err, &miscounted): // XEP-0198 §4
+		e := xmltree.New(xmltree.NSStream, "error", xmltree.New(xmppstream.NSError, "undefined-condition"), xmltree.New(NSManagement, "handled-count-too-high").
+			Set("h", strconv.FormatUint(uint64(miscounted.h), 10)).Set("send-count", strconv.FormatUint(uint64(miscounted.sent), 10)))
+		words = append(e.AppendXML(nil, s.t.space()), s.t.footer()...)
+	}
+	if words != nil && !writing && !closing {
+		s.t.deadline(time.Now().Add(time.Second))
+		s.t.write(words, []int{0})
 	}
 	return s.fail(at(StageStream, err))
 }
@@ -318,8 +354,6 @@ func (s *Stream) management(e *xmltree.Element) error {
 		s.asked = false
 		done, err := s.session.count.ack(h)
 		if err != nil {
-			s.write([]byte(`<stream:error xmlns:stream='http://etherx.jabber.org/streams'><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>` +
-				`<handled-count-too-high xmlns='urn:xmpp:sm:3'/></stream:error>`))
 			return err
 		}
 		for _, sent := range done {
@@ -405,7 +439,7 @@ func (s *Stream) Close(ctx context.Context) {
 		s.write(s.t.footer())
 	}
 	s.mu.Unlock()
-	<-s.done
+	<-s.ctx.Done()
 }
 
 // Cut ends the stream at once and leaves the session to be resumed.
@@ -430,7 +464,7 @@ func (s *Stream) failed(err error) error {
 		s.idle.Stop()
 	}
 	s.free()
-	close(s.done)
+	s.cancel(err)
 	s.t.close()
 	return err
 }
