@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	mellium "mellium.im/xmpp"
 	"mellium.im/xmpp/jid"
 
 	"github.com/hoorn-phone/hoorn/internal/locate"
@@ -223,6 +224,9 @@ type Client struct {
 	handlers map[IQName]IQHandler
 	requests chan struct{} // tokens of handlers that run
 	messages *queue[*Message]
+	roster   *Roster
+	disco    disco
+	way      way    // of the goroutine that connects
 	parser   parser // of the goroutine that reads
 
 	mu         sync.Mutex
@@ -235,6 +239,7 @@ type Client struct {
 	epoch      uint64 // counts sessions
 	waiters    map[string]*waiter
 	waiting    int // requests of others that are not answered yet
+	adapter    *mellium.Session
 	shown      *Presence // what everybody sees; nil before the first
 	retry      chan struct{}
 	closing    bool
@@ -265,7 +270,11 @@ func New(cfg *Config) (*Client, error) {
 		c.cfg.GiveUp = DefaultGiveUp
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	return c, c.prepare()
+	c.roster = newRoster(c)
+	if err := errors.Join(c.Use(c.roster.extension()), c.Use(c.disco.extension(c)), c.prepare()); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Account is the bare address of the account.
@@ -333,6 +342,7 @@ func (c *Client) Connect(ctx context.Context) error {
 		return ErrClosed
 	}
 	c.started = true
+	c.disco.settle(c.cfg.Software.Name, c.extensions)
 	c.wg.Add(1)
 	c.mu.Unlock()
 	go c.run()

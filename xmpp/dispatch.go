@@ -63,6 +63,7 @@ func (c *Client) presence(p *Presence) {
 			return
 		}
 	}
+	c.roster.presence(p)
 }
 
 func (c *Client) iq(e *xmltree.Element) error {

@@ -99,6 +99,10 @@ func (c *Client) serve(stream *xmpplink.Stream) error {
 	}
 	c.mu.Unlock()
 	<-ready
+	var other *StreamError
+	if errors.As(err, &other) {
+		c.way.redirect = other.Host
+	}
 	for _, x := range c.extensions {
 		if x.Lost != nil {
 			x.Lost(err)
@@ -148,6 +152,7 @@ func (c *Client) finish(err error) {
 	c.mu.Unlock()
 	session.Abandon()
 	c.messages.close()
+	c.roster.requests.close()
 	// What still runs ends with c.ctx; run itself is in the group.
 	go func() {
 		c.wg.Wait()

@@ -18,14 +18,14 @@ type certs struct {
 	Both string // chain and key
 }
 
-// mint makes a certificate for a domain, in dir.
-func mint(t testing.TB, ca *testca.CA, dir, domain string) certs {
+// mint makes a certificate for a domain and further names, in dir.
+func mint(t testing.TB, ca *testca.CA, dir, domain string, more ...string) certs {
 	t.Helper()
 	leaf, err := ca.Issue(testca.Template{
 		CommonName: domain,
 		URIs:       []string{"sip:" + domain},
 		// localhost is for Linphone, which compares with names alone.
-		DNS: []string{domain, "localhost"},
+		DNS: append([]string{domain, "localhost"}, more...),
 		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ var debian = map[string][]string{
 	"linphonec": {"linphone-cli"},
 	"sipp":      {"sip-tester"},
 	"rtpengine": {"rtpengine-daemon"},
+	"prosody":   {"prosody", "lua-unbound"},
 }
 
 // Need skips the test unless all the programs are installed. With the

@@ -1,11 +1,11 @@
 package xmpplink
 
 import (
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
 
+	"github.com/hoorn-phone/hoorn/internal/sasl"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
@@ -14,78 +14,66 @@ const (
 	nsBinding = "urn:xmpp:sasl-cb:0" // XEP-0440
 )
 
-// Offer is what a server offers for signing in.
-type Offer struct {
-	Mechanisms []string
-	Bindings   []string             // of channels, XEP-0440; nil if it does not say
-	TLS        *tls.ConnectionState // what protects the stream
-}
-
-// Auth chooses mechanisms. internal/sasl has them; this is what a stream needs of it.
-type Auth interface {
-	// Choose returns the mechanisms to try, in order. Each is used once.
-	Choose(Offer) ([]Mechanism, error)
-}
-
-// Mechanism is one run of a SASL mechanism, the client's side (RFC 4422).
-type Mechanism interface {
-	Name() string
-	// Start returns the initial response; nil if it has none, which is not the same as an empty one.
-	Start() ([]byte, error)
-	Next(challenge []byte) ([]byte, error)
-	// Done checks what the server says with its success. An error means that
-	// it has not proven who it is.
-	Done(data []byte) error
-}
-
 // maxRounds bounds the challenges of one mechanism.
 const maxRounds = 8
 
-// authenticate tries mechanisms until one succeeds (RFC 6120 §6). A refusal of
-// the credentials themselves ends it: the next mechanism would show them again.
+// authenticate tries mechanisms until one succeeds (RFC 6120 §6).
 func (n *negotiation) authenticate() error {
-	offer := Offer{TLS: n.t.tls()}
+	offer := &sasl.Offer{TLS: n.t.tls()}
 	for m := range n.features.Child(nsSASL, "mechanisms").Named(nsSASL, "mechanism") {
 		offer.Mechanisms = append(offer.Mechanisms, m.Text())
 	}
-	for b := range n.features.Child(nsBinding, "sasl-channel-binding").Named(nsBinding, "channel-binding") {
-		offer.Bindings = append(offer.Bindings, b.Get("type"))
+	if cb := n.features.Child(nsBinding, "sasl-channel-binding"); cb != nil {
+		offer.Bindings = []string{}
+		for b := range cb.Named(nsBinding, "channel-binding") {
+			offer.Bindings = append(offer.Bindings, b.Get("type"))
+		}
 	}
-	choices, err := n.cfg.Auth.Choose(offer)
+	choices, err := sasl.Select(offer, &n.cfg.Policy)
 	if err != nil {
-		return err
+		return &AuthError{Err: err}
 	}
-	var failed error
-	for _, m := range choices {
-		err := n.try(m)
+	var refused error
+	for _, c := range choices {
+		m, err := c.Client(&n.cfg.Credentials, n.cfg.Keys)
+		if err == nil {
+			err = n.try(m)
+		}
 		if err == nil {
 			return nil
 		}
-		failed = errors.Join(failed, err)
-		var refused *AuthError
-		if !errors.As(err, &refused) || refused.Err != nil || !refused.another() {
-			return failed
+		refused = err // the last one is of the mechanism that says most about the credentials
+		if !c.Failed(err) {
+			return n.refused(c.Mechanism, err)
 		}
 	}
-	return failed
+	return n.refused(choices[len(choices)-1].Mechanism, refused)
 }
 
-// another tells whether another mechanism may do. Servers say not-authorized,
-// malformed-request or the like for a channel binding that does not match, so
-// only what certainly concerns the account is final.
-func (e *AuthError) another() bool {
-	switch e.Condition {
-	case "account-disabled", "credentials-expired", "temporary-auth-failure", "encryption-required":
-		return false
+// refused makes an AuthError of what concerns the login; errors of the stream stay what they are.
+func (n *negotiation) refused(mechanism string, err error) error {
+	var failure *sasl.Failure
+	var ours *abortError
+	switch {
+	case errors.As(err, &failure):
+		return &AuthError{Mechanism: mechanism, Condition: failure.Condition, Text: failure.Text}
+	case errors.As(err, &ours):
+		return &AuthError{Mechanism: mechanism, Err: ours.err}
 	}
-	return true
+	return err
 }
+
+// abortError is our own wish to end an attempt.
+type abortError struct{ err error }
+
+func (e *abortError) Error() string { return e.err.Error() }
+func (e *abortError) Unwrap() error { return e.err }
 
 // try runs one mechanism (RFC 6120 §6.4).
-func (n *negotiation) try(m Mechanism) error {
+func (n *negotiation) try(m sasl.Mechanism) error {
 	initial, err := m.Start()
 	if err != nil {
-		return &AuthError{Mechanism: m.Name(), Err: err}
+		return &abortError{err}
 	}
 	auth := xmltree.New(nsSASL, "auth").Set("mechanism", m.Name())
 	if initial != nil {
@@ -104,12 +92,12 @@ func (n *negotiation) try(m Mechanism) error {
 		case e.Name.Space != nsSASL:
 			return unexpected(e)
 		case e.Name.Local == "failure":
-			return &AuthError{Mechanism: m.Name(), Condition: condition(e, nsSASL), Text: e.Child(nsSASL, "text").Text()}
+			return &sasl.Failure{Condition: condition(e, nsSASL), Text: e.Child(nsSASL, "text").Text()}
 		case err != nil:
-			return n.abort(m, err)
+			return n.abort(err)
 		case e.Name.Local == "success":
 			if err := m.Done(data); err != nil {
-				return &AuthError{Mechanism: m.Name(), Err: err}
+				return &abortError{err}
 			}
 			return nil
 		case e.Name.Local != "challenge":
@@ -117,19 +105,21 @@ func (n *negotiation) try(m Mechanism) error {
 		}
 		response, err := m.Next(data)
 		if err != nil {
-			return n.abort(m, err)
+			return n.abort(err)
 		}
-		if err := n.send(xmltree.New(nsSASL, "response").AddText(encodeResponse(response))); err != nil {
+		if err := n.send(xmltree.New(nsSASL, "response").AddText(base64.StdEncoding.EncodeToString(response))); err != nil {
 			return err
 		}
 	}
-	return n.abort(m, fmt.Errorf("more than %d challenges", maxRounds))
+	return n.abort(fmt.Errorf("more than %d challenges", maxRounds))
 }
 
-// abort tells the server that we give up (RFC 6120 §6.4.4). Why is ours to know.
-func (n *negotiation) abort(m Mechanism, err error) error {
-	n.send(xmltree.New(nsSASL, "abort"))
-	return &AuthError{Mechanism: m.Name(), Err: err}
+// abort tells the server that we give up (RFC 6120 §6.4.4), and hears it say that it knows. Why is ours alone.
+func (n *negotiation) abort(err error) error {
+	if n.send(xmltree.New(nsSASL, "abort")) == nil {
+		n.next()
+	}
+	return &abortError{err}
 }
 
 // encode writes an initial response: "=" is an empty one (RFC 6120 §6.4.2).
@@ -139,8 +129,6 @@ func encode(b []byte) string {
 	}
 	return base64.StdEncoding.EncodeToString(b)
 }
-
-func encodeResponse(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 func decode(s string) ([]byte, error) {
 	if s == "=" || s == "" {

@@ -13,7 +13,9 @@ import (
 	"mellium.im/xmpp/jid"
 
 	"github.com/hoorn-phone/hoorn/internal/memnet"
+	"github.com/hoorn-phone/hoorn/internal/sasl"
 	"github.com/hoorn-phone/hoorn/internal/testca"
+	"github.com/hoorn-phone/hoorn/internal/xmppdial"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 	"github.com/hoorn-phone/hoorn/xmpp/xmpptest"
 )
@@ -49,15 +51,6 @@ S: <enabled xmlns='urn:xmpp:sm:3' id='some-long-sm-id' resume='true' max='300'/>
 `
 )
 
-// plain is the mechanism PLAIN (RFC 4616) of juliet.
-type plain struct{}
-
-func (plain) Choose(Offer) ([]Mechanism, error) { return []Mechanism{plain{}}, nil }
-func (plain) Name() string                      { return "PLAIN" }
-func (plain) Start() ([]byte, error)            { return []byte("\x00juliet\x00r0m30myr0m30"), nil }
-func (plain) Next([]byte) ([]byte, error)       { return nil, errors.New("a challenge") }
-func (plain) Done([]byte) error                 { return nil }
-
 // stage is a client and a scripted server in a bubble of virtual time.
 type stage struct {
 	*testing.T
@@ -87,7 +80,8 @@ func onStage(t *testing.T, test func(*stage)) {
 			t.Fatal(err)
 		}
 		defer s.listen.Close()
-		s.cfg = Config{Account: jid.MustParse("juliet@im.example.com"), Resource: "balcony", Auth: plain{}, TLS: &tls.Config{RootCAs: roots, ServerName: "im.example.com"}}
+		s.cfg = Config{Account: jid.MustParse("juliet@im.example.com"), Resource: "balcony", TLS: &tls.Config{RootCAs: roots},
+			Credentials: sasl.Credentials{Username: "juliet", Password: "r0m30myr0m30"}, Policy: sasl.Policy{AllowPlain: true}}
 		test(s)
 	})
 }
@@ -114,7 +108,7 @@ func (s *stage) open(ctx context.Context, session *Session) (*Stream, error) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	return s.cfg.Open(ctx, &Conn{Net: conn}, session)
+	return s.cfg.Open(ctx, &Conn{Net: conn, Target: xmppdial.Target{Domain: "im.example.com"}}, session)
 }
 
 func body(text string) *xmltree.Element {
@@ -191,6 +185,7 @@ END`, StageAuth, func(err error) bool {
 C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{*}</auth>
 S: <challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>eA==</challenge>
 C: <abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>
+S: <failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><aborted/></failure>
 END`, StageAuth, func(err error) bool {
 			var e *AuthError
 			return errors.As(err, &e) && e.Err != nil

@@ -12,6 +12,8 @@ import (
 
 	"mellium.im/xmpp/jid"
 
+	"github.com/hoorn-phone/hoorn/internal/sasl"
+	"github.com/hoorn-phone/hoorn/internal/xmppdial"
 	"github.com/hoorn-phone/hoorn/internal/xmppstream"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
@@ -28,11 +30,12 @@ type Config struct {
 	Resource string  // the wish; "" leaves it to the server
 	Lang     string  // of the stream, such as "de"; "" is none
 
-	// TLS is ready to verify the account's domain. Required.
+	// TLS is the base of configurations, of which roots, certificates, clock and session cache are kept.
 	TLS *tls.Config
 
-	// Auth signs in. Required.
-	Auth Auth
+	Credentials sasl.Credentials
+	Policy      sasl.Policy
+	Keys        *sasl.Keys // that earlier logins left; nil remembers nothing
 
 	// NoManagement leaves out stream management (XEP-0198).
 	NoManagement bool
@@ -57,6 +60,7 @@ var errNoTLS = errors.New("the server offers no encryption")
 type negotiation struct {
 	cfg      *Config
 	t        transport
+	target   xmppdial.Target
 	session  *Session // to be resumed, or nil
 	features *xmltree.Element
 }
@@ -70,7 +74,7 @@ func (c *Config) Open(ctx context.Context, conn *Conn, session *Session) (*Strea
 	if err != nil {
 		return nil, err
 	}
-	n := &negotiation{cfg: c, t: t, session: session}
+	n := &negotiation{cfg: c, t: t, target: conn.Target, session: session}
 	stop := context.AfterFunc(ctx, func() { t.deadline(time.Unix(1, 0)) })
 	s, err := n.run(ctx)
 	if !stop() && err == nil {
@@ -93,8 +97,8 @@ func (c *Config) transport(ctx context.Context, conn *Conn) (transport, error) {
 		return newWS(conn.WebSocket, c.MaxSize), nil
 	}
 	t := newTCP(conn.Net, xmppstream.NSClient, c.MaxSize)
-	if conn.Direct {
-		if err := t.secure(ctx, c.TLS); err != nil {
+	if conn.Target.Direct {
+		if err := t.secure(ctx, conn.Target, c.TLS); err != nil {
 			t.close()
 			return nil, at(StageTLS, err)
 		}
@@ -183,7 +187,7 @@ func (n *negotiation) startTLS(ctx context.Context) error {
 	case !e.Is(nsTLS, "proceed"):
 		return unexpected(e)
 	}
-	return t.secure(ctx, n.cfg.TLS)
+	return t.secure(ctx, n.target, n.cfg.TLS)
 }
 
 // bind resumes the session or makes a new one.

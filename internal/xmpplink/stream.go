@@ -66,6 +66,14 @@ func (s *Session) Resumable() bool { return s != nil && s.id != "" }
 // Window is how long the server keeps the session; 0 if it did not say.
 func (s *Session) Window() time.Duration { return s.max }
 
+// Location is where the server wants the session to be resumed (XEP-0198 §3); "" is anywhere.
+func (s *Session) Location() string {
+	if s == nil {
+		return ""
+	}
+	return s.location
+}
+
 // Abandon gives the session up: what the server has not confirmed is ErrUnknown.
 func (s *Session) Abandon() {
 	if s == nil {
@@ -301,21 +309,23 @@ func (s *Stream) ended(err error) error {
 	s.mu.Lock()
 	closing, writing := s.closing, s.writing
 	s.mu.Unlock()
-	var words []byte
+	var words [][]byte
 	var miscounted *errAck
 	switch {
 	case closing && errors.Is(err, ErrPeerClosed):
 		return s.fail(ErrClosed)
 	case errors.Is(err, ErrPeerClosed):
-		words = s.t.footer() // RFC 6120 §4.4: who receives a footer sends one
+		words = [][]byte{s.t.footer()} // RFC 6120 §4.4: who receives a footer sends one
 	case errors.As(err, &miscounted): // XEP-0198 §4
 		e := xmltree.New(xmltree.NSStream, "error", xmltree.New(xmppstream.NSError, "undefined-condition"), xmltree.New(NSManagement, "handled-count-too-high").
 			Set("h", strconv.FormatUint(uint64(miscounted.h), 10)).Set("send-count", strconv.FormatUint(uint64(miscounted.sent), 10)))
-		words = append(e.AppendXML(nil, s.t.space()), s.t.footer()...)
+		words = [][]byte{e.AppendXML(nil, s.t.space()), s.t.footer()}
 	}
-	if words != nil && !writing && !closing {
+	if len(words) > 0 && !writing && !closing {
 		s.t.deadline(time.Now().Add(time.Second))
-		s.t.write(words, []int{0})
+		for _, w := range words {
+			s.t.write(w, []int{0})
+		}
 	}
 	return s.fail(at(StageStream, err))
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/hoorn-phone/hoorn/internal/xmppdial"
 	"github.com/hoorn-phone/hoorn/internal/xmppstream"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
@@ -148,12 +149,12 @@ func (t *tcp) tls() *tls.ConnectionState {
 var errInjected = errors.New("bytes before TLS began")
 
 // secure begins TLS on the connection.
-func (t *tcp) secure(ctx context.Context, cfg *tls.Config) error {
+func (t *tcp) secure(ctx context.Context, target xmppdial.Target, base *tls.Config) error {
 	if t.parser != nil && t.scan.Buffered() > 0 {
 		return errInjected
 	}
-	c := tls.Client(t.conn, cfg)
-	if err := c.HandshakeContext(ctx); err != nil {
+	c, err := target.Handshake(ctx, t.conn, base)
+	if err != nil {
 		return err
 	}
 	t.conn = c

@@ -1,31 +1,37 @@
 package xmpplink
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/hoorn-phone/hoorn/internal/xmppdial"
 	"github.com/hoorn-phone/hoorn/internal/xmppstream"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
 // ws is the transport of RFC 7395: each message is one element, complete with its namespaces (§3.3.3).
 type ws struct {
-	conn   WebSocket
+	conn   *xmppdial.WebSocket
 	parser xmltree.Parser
 	size   int
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
 }
 
-func newWS(conn WebSocket, maxSize int) *ws {
+func newWS(conn *xmppdial.WebSocket, maxSize int) *ws {
 	if maxSize <= 0 {
 		maxSize = xmppstream.DefaultSize
 	}
-	return &ws{conn: conn, size: maxSize}
+	w := &ws{conn: conn, size: maxSize}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w
 }
 
 func (w *ws) open(o *xmppstream.Open) (*xmppstream.Open, error) {
-	if err := w.conn.WriteMessage(o.Element().AppendXML(nil, "")); err != nil {
+	if err := w.conn.WriteMessage(w.ctx, o.Element().AppendXML(nil, "")); err != nil {
 		return nil, err
 	}
 	e, err := w.next()
@@ -36,7 +42,7 @@ func (w *ws) open(o *xmppstream.Open) (*xmppstream.Open, error) {
 }
 
 func (w *ws) next() (*xmltree.Element, error) {
-	b, err := w.conn.ReadMessage()
+	b, err := w.conn.ReadMessage(w.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +72,7 @@ func (w *ws) write(b []byte, starts []int) error {
 		if i+1 < len(starts) {
 			end = starts[i+1]
 		}
-		if err := w.conn.WriteMessage(b[at:end]); err != nil {
+		if err := w.conn.WriteMessage(w.ctx, b[at:end]); err != nil {
 			return fmt.Errorf("element %d of %d: %w", i+1, len(starts), err)
 		}
 	}
@@ -75,8 +81,24 @@ func (w *ws) write(b []byte, starts []int) error {
 
 func (w *ws) footer() []byte { return xmltree.New(xmppstream.NSFraming, "close").AppendXML(nil, "") }
 
-func (w *ws) space() string             { return "" }
-func (w *ws) content() string           { return xmppstream.NSClient }
-func (w *ws) deadline(when time.Time)   { w.conn.SetDeadline(when) }
-func (w *ws) close() error              { return w.conn.Close() }
-func (w *ws) tls() *tls.ConnectionState { return w.conn.TLS() }
+func (w *ws) space() string   { return "" }
+func (w *ws) content() string { return xmppstream.NSClient }
+
+// deadline ends what waits if the time is past. A later one is not needed: what
+// is written last goes into the connection's buffers.
+func (w *ws) deadline(when time.Time) {
+	if time.Until(when) <= 0 {
+		w.cancel()
+	}
+}
+
+func (w *ws) close() error {
+	w.cancel()
+	w.conn.Abort()
+	return nil
+}
+
+func (w *ws) tls() *tls.ConnectionState {
+	cs := w.conn.ConnectionState()
+	return &cs
+}

@@ -29,7 +29,7 @@ import (
 // left out. Elements are compared by names, attributes and content, whatever the order of
 // attributes. A name in braces that is a whole value or text stands for anything the first time, and for the same
 // ever after; in "S:" it is what it was, or what Vars says. {*} is anything always. A child <any/> at the end
-// stands for all further children, an attribute any='' for all further attributes.
+// stands for all further children, an attribute any=” for all further attributes.
 //
 // "TLS" begins TLS, "CUT" closes the connection without a word, "END" waits until the client has closed it.
 // A stream's header starts the stream anew on either side.
@@ -130,7 +130,7 @@ func (p *Peer) step(ctx context.Context, text string) error {
 	case "C":
 		return p.expect(xml)
 	}
-	return errors.New("neither C: nor S:")
+	return errors.New("a line begins with neither C nor S")
 }
 
 // inStream is the place where elements of a script stand.

@@ -1,0 +1,183 @@
+package xmpp
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hoorn-phone/hoorn/internal/locate"
+	"github.com/hoorn-phone/hoorn/internal/sasl"
+	"github.com/hoorn-phone/hoorn/internal/xmppdial"
+	"github.com/hoorn-phone/hoorn/internal/xmpplink"
+)
+
+// maxRedirects bounds see-other-host in a row (RFC 6120 §4.9.3.19).
+const maxRedirects = 3
+
+// way is how a client reaches its server: everything that does not change between attempts.
+type way struct {
+	finder xmppdial.Finder
+	dialer xmppdial.Dialer
+	web    xmppdial.Web
+	server xmppdial.Query // with Server, if the user said where it is
+	wss    string         // the endpoint, if the user said that
+	link   xmpplink.Config
+
+	redirect string // where the server sent us; "" is nowhere
+	direct   bool   // that the last stream began with TLS
+}
+
+func (c *Client) prepare() error {
+	cfg := &c.cfg
+	w := &c.way
+	base := &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+	if t := cfg.TLS; t != nil {
+		base.RootCAs, base.Certificates, base.MinVersion = t.RootCAs, t.Certificates, t.MinVersion
+	}
+	resolver := cfg.Network.Resolver
+	if resolver == nil {
+		resolver = new(locate.System)
+	}
+	w.dialer = xmppdial.Dialer{Dial: cfg.Network.Dial, Resolver: resolver}
+	if cfg.Network.Proxy != "" {
+		proxy, err := url.Parse(cfg.Network.Proxy)
+		if err != nil {
+			return errors.New("xmpp: Network.Proxy is no URL") // which may have a password
+		}
+		if w.dialer.Dial, err = xmppdial.Via(proxy, cfg.Network.Dial); err != nil {
+			return fmt.Errorf("xmpp: Network.Proxy: %w", err)
+		}
+		w.dialer.Resolver = nil
+	}
+	w.finder.Resolver = resolver
+	w.web = xmppdial.Web{Dial: w.dialer.DialContext, TLS: base, MaxMessage: int64(cfg.MaxStanza)}
+	w.server = xmppdial.Query{Domain: cfg.Account.Domainpart()}
+	switch {
+	case strings.HasPrefix(cfg.Server, "wss://"):
+		w.wss = cfg.Server
+	case strings.HasPrefix(cfg.Server, "xmpps://"):
+		w.server.Server, w.server.Direct = strings.TrimPrefix(cfg.Server, "xmpps://"), true
+	case strings.Contains(cfg.Server, "://"):
+		return errors.New("xmpp: Config.Server has a scheme that is neither xmpps nor wss")
+	default:
+		w.server.Server = cfg.Server
+	}
+	w.link = xmpplink.Config{
+		Account: cfg.Account.Bare(), Resource: cfg.Account.Resourcepart(), Lang: cfg.Lang, TLS: base, MaxSize: cfg.MaxStanza,
+		Timing: xmpplink.Timing{Idle: cfg.Timing.Idle, Answer: cfg.Timing.Answer}, Logger: c.log, Keys: new(sasl.Keys),
+		Policy: sasl.Policy{AllowPlain: cfg.AllowPlain, Certificate: len(base.Certificates) > 0, Memory: new(sasl.Memory)},
+	}
+	return nil
+}
+
+// connect makes one attempt at a stream.
+func (c *Client) connect() (*xmpplink.Stream, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, cmp.Or(c.cfg.Timing.Setup, time.Minute))
+	defer cancel()
+	creds, err := c.cfg.Credentials(ctx)
+	if err != nil {
+		return nil, &Error{Stage: xmpplink.StageAuth, Err: err}
+	}
+	w := &c.way
+	w.link.Credentials = sasl.Credentials{Username: cmp.Or(creds.Username, c.cfg.Account.Localpart()), Password: creds.Password}
+	c.mu.Lock()
+	session := c.session
+	c.mu.Unlock()
+	if !session.Resumable() {
+		session = nil
+	}
+	for range maxRedirects {
+		stream, err := w.attempt(ctx, session)
+		var other *StreamError
+		if !errors.As(err, &other) || other.Host == "" {
+			w.redirect = ""
+			return stream, err
+		}
+		w.redirect = other.Host
+	}
+	w.redirect = ""
+	return nil, &Error{Stage: xmpplink.StageOpen, Err: fmt.Errorf("more than %d redirections", maxRedirects)}
+}
+
+// attempt tries all ways to the server.
+func (w *way) attempt(ctx context.Context, session *xmpplink.Session) (*xmpplink.Stream, error) {
+	if w.wss != "" {
+		return w.webSocket(ctx, w.wss, session)
+	}
+	query := w.server
+	if at := cmp.Or(w.redirect, session.Location()); at != "" {
+		query.Server, query.Direct = at, w.direct
+	}
+	stream, err := w.tcp(ctx, query, session)
+	if err == nil || query.Server != "" || !reachable(err) {
+		return stream, err
+	}
+	// XEP-0156: what DNS led to has failed; a network that lets only HTTPS through may do.
+	urls, failed := w.web.Endpoints(ctx, w.server.Domain)
+	if failed != nil {
+		return nil, err
+	}
+	for _, endpoint := range urls {
+		if stream, failed = w.webSocket(ctx, endpoint, session); failed == nil || !reachable(failed) {
+			return stream, failed
+		}
+	}
+	return nil, errors.Join(err, failed)
+}
+
+// reachable tells whether another way to the server may help: it was not reached, or not safely.
+func reachable(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Stage {
+	case xmpplink.StageLocate, xmpplink.StageConnect, xmpplink.StageTLS:
+		return true
+	case xmpplink.StageOpen:
+		var s *StreamError
+		return !errors.As(err, &s) || s.Host == ""
+	}
+	return false
+}
+
+func (w *way) tcp(ctx context.Context, query xmppdial.Query, session *xmpplink.Session) (*xmpplink.Stream, error) {
+	targets, err := w.finder.Find(ctx, query)
+	if err != nil {
+		return nil, &Error{Stage: xmpplink.StageLocate, Err: err}
+	}
+	race := w.dialer.Race(targets)
+	var last error
+	for {
+		conn, target, err := race.Next(ctx)
+		if err != nil {
+			if last != nil && ctx.Err() == nil {
+				return nil, last // that of who answered says more
+			}
+			return nil, &Error{Stage: xmpplink.StageConnect, Err: err}
+		}
+		stream, err := w.link.Open(ctx, &xmpplink.Conn{Net: conn, Target: target}, session)
+		if err == nil {
+			w.direct = target.Direct
+			return stream, nil
+		}
+		if !reachable(err) {
+			return nil, err
+		}
+		race.Refuse(err)
+		last = err
+	}
+}
+
+func (w *way) webSocket(ctx context.Context, endpoint string, session *xmpplink.Session) (*xmpplink.Stream, error) {
+	ws, err := w.web.DialWebSocket(ctx, endpoint)
+	if err != nil {
+		return nil, &Error{Stage: xmpplink.StageConnect, Err: err}
+	}
+	return w.link.Open(ctx, &xmpplink.Conn{WebSocket: ws}, session)
+}
