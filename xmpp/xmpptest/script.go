@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,12 +37,16 @@ import (
 type Peer struct {
 	// TLS is what "TLS" begins with.
 	TLS *tls.Config
+	// AutoAck makes it confirm by itself what the client asks to have confirmed by
+	// stream management (XEP-0198), and keeps both out of the script. It counts from the <enabled/> of the script on.
+	AutoAck bool
 	// Vars are values of names in braces, and get those that the client chose.
 	Vars map[string]string
 
 	conn   net.Conn
 	scan   *xmppstream.Scanner
 	parser *xmltree.Parser
+	count  uint32 // stanzas since <enabled/>
 }
 
 // NewPeer returns a Peer on a connection, which it owns.
@@ -159,6 +164,9 @@ func (p *Peer) say(xml string) error {
 	for name, value := range p.Vars {
 		xml = strings.ReplaceAll(xml, "{"+name+"}", escape.Replace(value))
 	}
+	if strings.HasPrefix(xml, "<enabled") {
+		p.count = 0
+	}
 	if tag, ok := headerTag(xml); ok {
 		xml = "<?xml version='1.0'?>" + tag
 	}
@@ -210,15 +218,32 @@ func (p *Peer) expectHeader(tag string) error {
 
 // Next returns the next element that the client sends, for what a script cannot say.
 func (p *Peer) Next() (*xmltree.Element, error) {
-	piece, err := p.scan.Next()
-	if err != nil {
-		return nil, err
+	for {
+		piece, err := p.scan.Next()
+		if err != nil {
+			return nil, err
+		}
+		if piece.Kind != xmppstream.Element || p.parser == nil {
+			return nil, fmt.Errorf("got %s, which is no element in a stream", piece.Data)
+		}
+		e, err := p.parser.Parse(piece.Data)
+		if err != nil {
+			return nil, err
+		}
+		if e.Name.Space == xmppstream.NSClient {
+			p.count++
+		}
+		if !p.AutoAck || !e.Is(nsManagement, "r") {
+			return e, nil
+		}
+		a := xmltree.New(nsManagement, "a").Set("h", strconv.FormatUint(uint64(p.count), 10))
+		if _, err := p.conn.Write(a.AppendXML(nil, xmppstream.NSClient)); err != nil {
+			return nil, err
+		}
 	}
-	if piece.Kind != xmppstream.Element || p.parser == nil {
-		return nil, fmt.Errorf("got %s, which is no element in a stream", piece.Data)
-	}
-	return p.parser.Parse(piece.Data)
 }
+
+const nsManagement = "urn:xmpp:sm:3"
 
 // match compares an element with what a script wants.
 func match(want, got *xmltree.Element, vars map[string]string) error {
