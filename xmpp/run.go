@@ -42,7 +42,7 @@ func (c *Client) pause(failures int, err error) bool {
 	var d time.Duration
 	if failures > 0 || !streamLost(err) {
 		low, high := orDefault(c.cfg.Timing.MinRetry, time.Second), orDefault(c.cfg.Timing.MaxRetry, 2*time.Minute)
-		d = min(high, low<<min(failures, 20))
+		d = min(high, low<<min(max(failures-1, 0), 20))
 		d = d/2 + rand.N(d/2+1)
 	}
 	c.setStatus(Status{State: Waiting, Until: time.Now().Add(d), Err: err})

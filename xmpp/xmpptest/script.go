@@ -119,7 +119,8 @@ func (p *Peer) step(ctx context.Context, text string) error {
 		p.scan.Restart(c)
 		return nil
 	case "CUT":
-		return p.conn.Close()
+		p.conn.Close() // the client may have been first
+		return nil
 	case "END":
 		for {
 			if _, err := p.scan.Next(); err != nil {
