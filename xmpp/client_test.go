@@ -285,7 +285,7 @@ func TestUnsafeAddresses(t *testing.T) {
 		c, server := s.online(nil)
 		server.peer.AutoAck = true
 		server.play(`
-S: <message from='room@example.net/a­b' type='groupchat'><body>unsafe</body></message><message from='@@@'><body>lost</body></message>
+S: <message from='room@example.net/a&#xAD;b' type='groupchat'><body>unsafe</body></message><message from='@@@'><body>lost</body></message>
 S: <message from='romeo@example.net'><body>good</body></message>`)
 		var got []string
 		for m := range c.Messages(s.Context()) {
@@ -297,7 +297,7 @@ S: <message from='romeo@example.net'><body>good</body></message>`)
 				break
 			}
 		}
-		if want := "unsafe room@example.net/a­b|good romeo@example.net"; strings.Join(got, "|") != want {
+		if want := "unsafe room@example.net/a\u00adb|good romeo@example.net"; strings.Join(got, "|") != want {
 			s.Errorf("got %q", got)
 		}
 		s.end(c, server)
