@@ -22,7 +22,8 @@ type Engine struct {
 	closed   bool
 }
 
-// NewEngine makes an engine. A nil cfg is the zero Config.
+// NewEngine makes an engine. A nil cfg is the zero Config. The error says what in
+// cfg is out of its range.
 func NewEngine(cfg *Config) (*Engine, error) {
 	e := &Engine{sessions: make(map[*Session]struct{}), mixers: make(map[*Mixer]struct{})}
 	if cfg != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // SDPError is a session description of the peer that cannot be accepted. It
-// has the SIP status that answers it (offeranswer.StatusCoder) and wraps one
-// of the errors below.
+// has the SIP status that answers it (offeranswer.StatusCoder) and wraps
+// [ErrMalformedSDP] or another of the errors beside it.
 type SDPError = negotiate.Error
 
 // What can be wrong with a peer's description, for errors.Is.

@@ -17,7 +17,8 @@ func (c *Call) Ring(ctx context.Context) error {
 
 // Progress answers the caller's offer before the call is answered, so that he
 // hears us already (183, early media). ErrState where the caller has made no
-// offer, the second time, and after Answer or the end.
+// offer, the second time, and after Answer or the end; or an error of media, if
+// they cannot take the offer.
 func (c *Call) Progress(ctx context.Context) error {
 	return c.await(ctx, func(now time.Time, done func(time.Time, error)) {
 		c.m.Progress(now, offeranswer.Options{}, done)
@@ -26,6 +27,7 @@ func (c *Call) Progress(ctx context.Context) error {
 
 // AnswerOptions are the wishes about an answer. The zero value has none.
 type AnswerOptions struct {
+	// Media is what the answer shall contain, as far as the offer allows it.
 	Media offeranswer.Options
 }
 

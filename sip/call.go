@@ -66,8 +66,8 @@ func (d Direction) String() string {
 
 // Party is one side of a call as its headers name it.
 type Party struct {
-	URI  string
-	Name string // display name
+	URI  string // "sip:…", "sips:…" or "tel:…", without parameters of the header field
+	Name string // display name; "" is none
 }
 
 // Call is one call. Its methods may be called from any goroutine.
@@ -143,8 +143,9 @@ func (c *Call) Remote() Party {
 	return c.remote
 }
 
-// Header returns the values of a header field of an incoming call's INVITE;
-// nil for outgoing calls.
+// Header returns the values of a header field of an incoming call's INVITE, by
+// its name in any case: one for each line, not taken apart at commas. Nil where
+// there is none, and for outgoing calls.
 func (c *Call) Header(name string) []string {
 	if c.invite == nil {
 		return nil
@@ -180,7 +181,8 @@ func (c *Call) Media() offeranswer.Media {
 	return c.media
 }
 
-// Streams are the streams agreed on, in the order of the m= lines.
+// Streams are the streams agreed on, in the order of the m= lines; nil before.
+// The slice is not to be changed.
 func (c *Call) Streams() []offeranswer.Stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()

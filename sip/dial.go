@@ -33,9 +33,11 @@ type DialOptions struct {
 	// Join asks the callee to mix this call with one that he has (RFC 3911),
 	// as his peer in it sees it. Nil: none. Not together with Replaces.
 	Join *Dialog
-	// Headers are further header fields of the INVITE, name and value.
+	// Headers are further header fields of the INVITE, name and value. Those
+	// that the call sets by itself (From, Via, Contact, Content-Type, …), a name
+	// that is no token and a value with a line end are an error.
 	Headers [][2]string
-	// DisplayName in From, in place of the account's.
+	// DisplayName in From, in place of the account's; "" is the account's.
 	DisplayName string
 	// Anonymous keeps our identity from the callee: From says nothing, the
 	// server is asked for privacy (RFC 3323, RFC 3325 §9.3) and told who we
@@ -49,8 +51,8 @@ type DialOptions struct {
 // the call is given up (CANCEL).
 //
 // Errors are *StatusError (486, 603, …), *TimeoutError, *AuthError,
-// *DialError, *CertificateError, *URIError, ErrNoFlow, an error of media, or
-// the context's.
+// *DialError, *CertificateError, *URIError, ErrNoFlow, ErrClosed, an error of
+// media or about the options, or the context's. No Call is returned with one.
 func (ua *UA) Dial(ctx context.Context, uri string, o *DialOptions) (*Call, error) {
 	c, err := ua.Start(ctx, uri, o)
 	if err != nil {
@@ -64,7 +66,8 @@ func (ua *UA) Dial(ctx context.Context, uri string, o *DialOptions) (*Call, erro
 }
 
 // Start begins a call and returns at once: Events and Answered tell how it goes on.
-// The context is for the beginning only.
+// The context is for the beginning only. The error is a *URIError, ErrClosed,
+// about the options, or the context's; whatever the network says comes later.
 func (ua *UA) Start(ctx context.Context, uri string, o *DialOptions) (*Call, error) {
 	if o == nil {
 		o = &DialOptions{}

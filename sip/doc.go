@@ -34,7 +34,7 @@
 // say next goes over the connection there is then.
 //
 // An account with Direct set has no registrar: it calls whatever address its
-// user names, and takes calls on Config.Listen.
+// user names, and takes calls on [Config].Listen.
 //
 // # Calls
 //
@@ -43,16 +43,44 @@
 // methods that wait ([UA.Dial], [Call.Answered], [Call.Wait]), [Call.Events],
 // and State, End, Streams and Media for what is now.
 //
-// Call.Media is what Config.NewMedia made. It is there from the first offer or
+// [Call.Media] is what Config.NewMedia made. It is there from the first offer or
 // answer on, so that early media can be heard.
+//
+// A call is put on hold ([Call.Hold]), sent to somebody else ([Call.Transfer],
+// [Call.TransferTo]), given other streams ([Call.Renegotiate]) and sent digits
+// ([Call.SendDigits]). It stays the same Call, with the same media, when it goes
+// to another dialog: because it is transferred, redirected (3xx) or replaced
+// (RFC 3891). [Call.Identity] is who calls and what is known of that, and
+// [End].Cause what became of the call, as a call log shows it.
+//
+// # Telephones
+//
+// A [Phone] is for programs with a user: the calls of all his accounts, of which
+// one is active and the others are on hold, with call waiting, do not disturb,
+// forwarding and missed calls. Its Accept takes the place of the accounts' own.
+// A bot with many calls at once does without.
+//
+// # What others ask of us
+//
+// REFER, Replaces and Join, a call that wants to be answered by itself, and
+// buttons that are pressed elsewhere come by network, and may come from anybody.
+// Config has a function for each, and the default of each is narrow: what comes
+// over the account's own flow, where its server has let it through.
+//
+// # Beside calls
+//
+// [UA.Subscribe] follows the state of something (RFC 6665); the documents are
+// read by the packages dialoginfo, confinfo and mwi beside this one.
+// [UA.SendMessage] and [UA.Messages] are instant messages (RFC 3428). Packages
+// callpull, conference and broadworks make services of all this.
 //
 // # Concurrency
 //
 // All methods of all types may be called from any goroutine. One goroutine for
 // each UA does the work; it never waits for the network, for media or for the
 // app. Events wait for their readers in a bounded queue each: a reader that is
-// too slow misses the oldest. What Config has as functions (Tap, Credentials)
-// must not block, except for NewMedia.
+// too slow misses the oldest. What Config has as functions (Tap, Credentials,
+// Refer, …) must not block, except for NewMedia and Identity.Certificates.
 //
 // Contexts bound the waiting. Where that is also the end of what is waited for,
 // the method says so: Dial gives its call up, Register its attempt.
@@ -76,7 +104,5 @@
 //
 // # What is not there yet
 //
-// Transfer (REFER), ICE, and an account's move to another
-// network while it is up. A 3xx
-// ends a call; its Contacts are in the StatusError, for the app to decide.
+// ICE, presence, and an account's move to another network while it is up.
 package sip

@@ -6,7 +6,8 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/call"
 )
 
-// Side is who ended a call.
+// Side is who ended a call, or of whom else it is said. 0 is no side: the call is
+// not over.
 type Side int
 
 // The sides.
@@ -45,13 +46,14 @@ func internalReasons(rs []Reason) []call.Reason {
 	return out
 }
 
-// End says how a call ended.
+// End says how a call ended. The zero value is that of a call that is not over.
 type End struct {
+	// By is who ended it.
 	By Side
 	// Cause is what became of the call, in one word.
 	Cause Cause
 	// Status is the final response that refused the call, 0 if it was
-	// answered or given up.
+	// answered or given up, and Phrase what was said with it.
 	Status int
 	Phrase string
 	// Reasons came or went with the end. {"SIP", 200, …} on a call that rang

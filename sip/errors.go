@@ -81,8 +81,8 @@ func (e *TimeoutError) Temporary() bool { return true }
 // AuthError says that the server refused the account's credentials: mostly a
 // wrong password.
 type AuthError struct {
-	Realm string
-	Err   error
+	Realm string // of the server's challenge; "" where that is not known
+	Err   error  // why: ErrWeakDigest, ErrServerUnproved, of Credentials, …
 }
 
 func (e *AuthError) Error() string {

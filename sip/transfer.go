@@ -174,7 +174,8 @@ type ReferOptions struct {
 
 // Refer asks somebody, mostly another device of the user's by its GRUU, to
 // call a target (RFC 3515), and returns when that is out. Both are as uri is in
-// [UA.Dial].
+// [UA.Dial]. The error is a *URIError, ErrClosed, about the options, or the
+// context's; what becomes of it the Transfer tells.
 func (ua *UA) Refer(ctx context.Context, to, target string, o *ReferOptions) (*Transfer, error) {
 	if o == nil {
 		o = &ReferOptions{}

@@ -63,7 +63,9 @@ type UA struct {
 type callKey struct{ id, tag string }
 
 // New makes a user agent, which does nothing yet but take requests on
-// Config.Listen. Close it when it is not needed any more.
+// Config.Listen. Close it when it is not needed any more. The error says which
+// field of cfg cannot be used, wrapping a *URIError where that is a URI, or is of
+// an address in Listen.
 func New(cfg *Config) (*UA, error) {
 	if cfg == nil {
 		return nil, fmt.Errorf("sip: no Config")
@@ -158,7 +160,8 @@ func (ua *UA) AOR() string { return ua.acct.aor.String() }
 // Instance is the device's identity (RFC 5626 §4.1), for an app to keep.
 func (ua *UA) Instance() string { return ua.acct.instance }
 
-// Addrs are the addresses of Config.Listen, in their order.
+// Addrs are the addresses of Config.Listen, in their order, with the ports that
+// the system has given for port 0.
 func (ua *UA) Addrs() []netip.AddrPort {
 	addrs := make([]netip.AddrPort, len(ua.listening))
 	for i, l := range ua.listening {
@@ -278,8 +281,12 @@ func (ua *UA) Accept(ctx context.Context) (*Call, error) {
 	}
 }
 
-// Options asks a server or peer what it can do (RFC 3261 §11); uri "" is the
-// account's own server. It returns the methods in Allow.
+// Options asks a server or peer what it can do (RFC 3261 §11); uri is as in
+// [UA.Dial], and "" is the account's own server. It returns the methods in Allow:
+// none where it does not say.
+//
+// Errors are *StatusError, *TimeoutError, *AuthError, *DialError,
+// *CertificateError, *URIError, ErrNoFlow, ErrClosed, or the context's.
 func (ua *UA) Options(ctx context.Context, uri string) ([]string, error) {
 	to := ua.acct.registrar
 	if uri != "" {

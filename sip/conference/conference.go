@@ -15,6 +15,7 @@ import (
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
 
+// Errors to test for with errors.Is.
 var (
 	// ErrClosed: the conference is over.
 	ErrClosed = errors.New("conference: over")

@@ -1,6 +1,8 @@
 // Package confinfo reads and writes documents of the conference event package
 // (RFC 4575, application/conference-info+xml): who takes part in a conference,
-// and how. It knows no user agent.
+// and how. It knows no user agent: what a subscription of package sip brings goes
+// through [Parse] into a [State], which knows who is there. Package conference
+// does that for the conferences that it makes.
 package confinfo
 
 import (

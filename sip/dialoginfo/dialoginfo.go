@@ -1,6 +1,22 @@
 // Package dialoginfo reads and writes documents of the dialog event package
 // (RFC 4235, application/dialog-info+xml): the calls of a user or a device, as
-// lamps, pickup and call pull need them. It knows no user agent.
+// lamps, pickup and call pull need them. It knows no user agent; with one, the
+// calls of a user are
+//
+//	sub, err := ua.Subscribe(ctx, uri, &sip.SubscribeOptions{
+//		Event: dialoginfo.Package, Accept: []string{dialoginfo.ContentType},
+//	})
+//	states := make(map[int]*dialoginfo.State) // each notifier numbers its documents by itself
+//	for n := range sub.Notifications(ctx) {
+//		doc, err := dialoginfo.Parse(n.Body)
+//		…
+//		if err := states[n.Notifier].Apply(doc); errors.Is(err, dialoginfo.ErrGap) {
+//			err = sub.Refresh(ctx) // brings a full document
+//		}
+//		show(states[n.Notifier].Dialogs())
+//	}
+//
+// Package callpull does all that for the calls of the user's other devices.
 package dialoginfo
 
 import (
@@ -27,7 +43,7 @@ const MaxDialogs = 1000
 // Document is a dialog-info document (RFC 4235 §4.1).
 type Document struct {
 	Entity  string // whose dialogs they are: a URI
-	Version uint32
+	Version uint32 // one more with each document of a subscription (§4.3)
 	// Full says that these are all dialogs there are; otherwise those that
 	// have changed.
 	Full    bool
@@ -39,11 +55,11 @@ type DialogState string
 
 // The states of a dialog.
 const (
-	Trying     DialogState = "trying"
-	Proceeding DialogState = "proceeding"
-	Early      DialogState = "early"
-	Confirmed  DialogState = "confirmed"
-	Terminated DialogState = "terminated"
+	Trying     DialogState = "trying"     // the INVITE is out, and nothing was said to it
+	Proceeding DialogState = "proceeding" // a provisional response without a tag has come, or gone
+	Early      DialogState = "early"      // one with a tag: mostly it rings
+	Confirmed  DialogState = "confirmed"  // answered
+	Terminated DialogState = "terminated" // over; it is told once
 )
 
 // The directions of a dialog: whether the entity has made it or not.

@@ -1,6 +1,16 @@
 // Package mwi reads and writes message summaries (RFC 3842,
 // application/simple-message-summary): how many messages wait. It knows no user
-// agent.
+// agent; with one, the lamp is
+//
+//	sub, err := ua.Subscribe(ctx, "", &sip.SubscribeOptions{
+//		Event: mwi.Package, Accept: []string{mwi.ContentType},
+//	})
+//	for n := range sub.Notifications(ctx) {
+//		summary, err := mwi.Parse(n.Body)
+//		lamp(summary.Waiting, summary.Count(mwi.Voice).New)
+//	}
+//
+// Each summary says everything: there is nothing to put together.
 package mwi
 
 import (
@@ -19,7 +29,7 @@ const (
 
 // The bounds of a summary.
 const (
-	MaxSize  = 64 << 10
+	MaxSize  = 64 << 10 // bytes
 	maxLines = 1000
 )
 
