@@ -31,6 +31,7 @@ var (
 	ErrNoStream = negotiate.ErrNoStream
 )
 
+// What can go wrong here, for errors.Is.
 var (
 	// ErrClosed is returned by methods of an engine, session or leg that was
 	// closed.

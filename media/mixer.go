@@ -36,6 +36,7 @@ type Mixer struct {
 	wg       sync.WaitGroup
 }
 
+// Errors of a Mixer, for errors.Is.
 var (
 	// ErrParty is returned for media that a [Mixer] cannot mix, or that do not
 	// take part.

@@ -83,7 +83,8 @@ func CreateRecorder(path string, o *RecorderOptions) (*Recorder, error) {
 // Dropped is how many frames were lost because the disk was too slow.
 func (r *Recorder) Dropped() uint64 { return r.spool.droppedCount() }
 
-// Close completes the file, waiting at most five seconds. It is idempotent.
+// Close completes the file, waiting at most five seconds. It is idempotent. The
+// error is as that of [WriterSink.Close].
 func (r *Recorder) Close() error {
 	r.once.Do(func() { r.err = closeSpool(r.spool, r.after) })
 	return r.err

@@ -101,7 +101,8 @@ func (s *WriterSink) WriteFrame(pcm []int16) error { return s.spool.put(pcm) }
 // Dropped is how many frames were lost because the writer was too slow.
 func (s *WriterSink) Dropped() uint64 { return s.spool.droppedCount() }
 
-// Close writes what waits, for at most five seconds. It is idempotent.
+// Close writes what waits, for at most five seconds. It is idempotent. The error is
+// the writer's, of this or an earlier write, or says that it did not end in time.
 func (s *WriterSink) Close() error {
 	s.once.Do(func() { s.err = closeSpool(s.spool, s.after) })
 	return s.err

@@ -75,7 +75,8 @@ type Users struct {
 	User []User
 }
 
-// User is somebody who takes part.
+// User is somebody who takes part (RFC 4575 §5.6). "" and nil are what was not
+// said; in a partial one they have not changed.
 type User struct {
 	Entity      string // his URI: tells users apart
 	Part        Part

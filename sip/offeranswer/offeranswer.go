@@ -61,6 +61,7 @@ type Event struct {
 // EventKind is what happened to the media.
 type EventKind int
 
+// The kinds of events.
 const (
 	// NeedOffer asks for a new offer/answer exchange: the address changed,
 	// keys near the end of their life, ICE has to restart.
@@ -154,8 +155,8 @@ type Leg interface {
 // agreed. The zero value changes nothing; for a first offer it is one audio
 // stream, sendrecv.
 type Options struct {
-	// Direction wanted, by index of the m= line. Streams not named keep
-	// theirs.
+	// Direction wanted, by index of the m= line from 0. Streams not named keep
+	// theirs; nil: all do.
 	Direction map[int]Direction
 	// Add appends streams of these kinds.
 	Add []Kind
