@@ -22,7 +22,7 @@ import (
 
 // Requests within a dialog (RFC 3261 §12.2.2).
 func TestInDialog(t *testing.T) {
-	bubble(t, "OPTIONS, unknown extensions and methods, numbers out of order", func(t *testing.T, s *server) {
+	bubbles(t, "OPTIONS, unknown extensions and methods, numbers out of order", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)
 		tag := in.m.LocalTag()
@@ -47,7 +47,7 @@ func TestInDialog(t *testing.T) {
 }
 
 func TestRenegotiate(t *testing.T) {
-	bubble(t, "accepted, refused, ended", func(t *testing.T, s *server) {
+	bubbles(t, "accepted, refused, ended", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)
 		result := make(chan error, 1)
@@ -87,7 +87,7 @@ func TestRenegotiate(t *testing.T) {
 
 // What the app may ask of a call too early, too late or twice.
 func TestCallStates(t *testing.T) {
-	bubble(t, "outgoing", func(t *testing.T, s *server) {
+	bubbles(t, "outgoing", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		out, err := ua.Start(t.Context(), "bob", nil)
 		if err != nil {
@@ -123,7 +123,7 @@ func TestCallStates(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	bubble(t, "incoming, given up while it is answered", func(t *testing.T, s *server) {
+	bubbles(t, "incoming, given up while it is answered", func(t *testing.T, s *server) {
 		cfg := s.config()
 		proceed := make(chan struct{})
 		cfg.NewMedia = func(ctx context.Context, env offeranswer.Env) (offeranswer.Media, error) {
@@ -147,7 +147,7 @@ func TestCallStates(t *testing.T) {
 		}
 		close(proceed)
 	})
-	bubble(t, "early media, then the answer", func(t *testing.T, s *server) {
+	bubbles(t, "early media, then the answer", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		c.ask("INVITE", "x", "b", 1, "", sdpBody)
 		in, err := ua.Accept(t.Context())
@@ -174,7 +174,7 @@ func TestCallStates(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	bubble(t, "answers and errors", func(t *testing.T, s *server) {
+	bubbles(t, "answers and errors", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		type result struct {
 			allow []string
@@ -215,7 +215,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-	bubble(t, "a direct account has no registrar", func(t *testing.T, s *server) {
+	bubbles(t, "a direct account has no registrar", func(t *testing.T, s *server) {
 		cfg := s.config()
 		cfg.Account.Direct = true
 		ua := newUA(t, cfg)

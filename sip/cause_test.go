@@ -39,7 +39,7 @@ func TestCauseIncoming(t *testing.T) {
 		{"another protocol's 200", "Reason: Q.850;cause=200", CauseMissed},
 		{"without a cause", `Reason: SIP;text="200"`, CauseMissed},
 	} {
-		bubble(t, tt.name, func(t *testing.T, s *server) {
+		bubbles(t, tt.name, func(t *testing.T, s *server) {
 			ua, c := registered(t, s, s.config(), 3600)
 			c.ask("INVITE", "x", "b", 1, "", sdpBody)
 			in, err := ua.Accept(t.Context())
@@ -75,7 +75,7 @@ func TestCauseIncoming(t *testing.T) {
 		{"declined", func(ctx context.Context, c *Call) error { return c.Hangup(ctx) }, 603, CauseDeclined},
 		{"sent on", func(ctx context.Context, c *Call) error { return c.Reject(ctx, 302) }, 302, CauseTransferred},
 	} {
-		bubble(t, "refused by us: "+tt.name, func(t *testing.T, s *server) {
+		bubbles(t, "refused by us: "+tt.name, func(t *testing.T, s *server) {
 			ua, c := registered(t, s, s.config(), 3600)
 			c.ask("INVITE", "x", "b", 1, "", sdpBody)
 			in, err := ua.Accept(t.Context())
@@ -98,7 +98,7 @@ func TestCauseIncoming(t *testing.T) {
 		{"Reason: SIP;cause=480", CauseAnswered},
 		{`Reason: SIP;cause=200;text="Call completed elsewhere"`, CauseReplaced}, // RFC 3891 §3
 	} {
-		bubble(t, "answered, and ended by the caller: "+tt.want.String()+" "+tt.reason, func(t *testing.T, s *server) {
+		bubbles(t, "answered, and ended by the caller: "+tt.want.String()+" "+tt.reason, func(t *testing.T, s *server) {
 			ua, c := registered(t, s, s.config(), 3600)
 			in := answered(t, ua, c)
 			var lines []string
@@ -110,14 +110,14 @@ func TestCauseIncoming(t *testing.T) {
 			ended(t, in, tt.want)
 		})
 	}
-	bubble(t, "answered, and hung up by us", func(t *testing.T, s *server) {
+	bubbles(t, "answered, and hung up by us", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)
 		_ = in.Hangup(t.Context())
 		c.reply(c.request("BYE"), 200)
 		ended(t, in, CauseAnswered)
 	})
-	bubble(t, "hung up before the ACK came", func(t *testing.T, s *server) {
+	bubbles(t, "hung up before the ACK came", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		c.ask("INVITE", "x", "b", 1, "", sdpBody)
 		in, err := ua.Accept(t.Context())
@@ -130,7 +130,7 @@ func TestCauseIncoming(t *testing.T) {
 		c.response(200)
 		ended(t, in, CauseAnswered)
 	})
-	bubble(t, "RFC 3261 §13.3.1.4: no ACK comes", func(t *testing.T, s *server) {
+	bubbles(t, "RFC 3261 §13.3.1.4: no ACK comes", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		c.ask("INVITE", "x", "b", 1, "", sdpBody)
 		in, err := ua.Accept(t.Context())
@@ -142,7 +142,7 @@ func TestCauseIncoming(t *testing.T) {
 		}
 		ended(t, in, CauseFailed)
 	})
-	bubble(t, "the caller gives up just as the user answers", func(t *testing.T, s *server) {
+	bubbles(t, "the caller gives up just as the user answers", func(t *testing.T, s *server) {
 		cfg := s.config()
 		slow := make(chan struct{})
 		cfg.NewMedia = slowMedia(slow)
@@ -161,7 +161,7 @@ func TestCauseIncoming(t *testing.T) {
 		ended(t, in, CauseCancelled)
 		close(slow)
 	})
-	bubble(t, "BYE in the early dialog (RFC 3261 §15.1.2)", func(t *testing.T, s *server) {
+	bubbles(t, "BYE in the early dialog (RFC 3261 §15.1.2)", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		c.ask("INVITE", "x", "b", 1, "", sdpBody)
 		in, err := ua.Accept(t.Context())
@@ -186,7 +186,7 @@ func TestCauseOutgoing(t *testing.T) {
 		502: CauseUnreachable, 604: CauseUnreachable,
 		403: CauseFailed, 487: CauseFailed, 488: CauseFailed, 500: CauseFailed, 606: CauseFailed,
 	} {
-		bubble(t, sipwire.ReasonPhrase(status), func(t *testing.T, s *server) {
+		bubbles(t, sipwire.ReasonPhrase(status), func(t *testing.T, s *server) {
 			ua, c := registered(t, s, s.config(), 3600)
 			out, err := ua.Start(t.Context(), "bob", nil)
 			if err != nil {
@@ -197,7 +197,7 @@ func TestCauseOutgoing(t *testing.T) {
 			ended(t, out, want)
 		})
 	}
-	bubble(t, "given up", func(t *testing.T, s *server) {
+	bubbles(t, "given up", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		out, err := ua.Start(t.Context(), "bob", nil)
 		if err != nil {
@@ -212,7 +212,7 @@ func TestCauseOutgoing(t *testing.T) {
 		c.request("ACK")
 		ended(t, out, CauseCancelled)
 	})
-	bubble(t, "nobody answers at all", func(t *testing.T, s *server) {
+	bubbles(t, "nobody answers at all", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		out, err := ua.Start(t.Context(), "bob", nil)
 		if err != nil {
@@ -221,7 +221,7 @@ func TestCauseOutgoing(t *testing.T) {
 		c.request("INVITE")
 		ended(t, out, CauseUnreachable)
 	})
-	bubble(t, "accepted without a description", func(t *testing.T, s *server) {
+	bubbles(t, "accepted without a description", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		out, err := ua.Start(t.Context(), "bob", nil)
 		if err != nil {
@@ -232,7 +232,7 @@ func TestCauseOutgoing(t *testing.T) {
 		c.reply(c.request("BYE"), 200)
 		ended(t, out, CauseFailed)
 	})
-	bubble(t, "the peer forgot the call (RFC 3261 §12.2.1.2)", func(t *testing.T, s *server) {
+	bubbles(t, "the peer forgot the call (RFC 3261 §12.2.1.2)", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)
 		go in.Renegotiate(t.Context(), offerOptions)

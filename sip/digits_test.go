@@ -29,7 +29,7 @@ func (c *conn) tell(method, callID, branch string, cseq int, toTag, contentType,
 
 // INFO: digits, packages and what else comes in one (RFC 6086).
 func TestInfo(t *testing.T) {
-	bubble(t, "received", func(t *testing.T, s *server) {
+	bubbles(t, "received", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)
 		for i, tt := range []struct {
@@ -89,7 +89,7 @@ func TestInfo(t *testing.T) {
 		c.tell("INFO", "in", "late", 99, in.m.LocalTag(), "", "")
 		c.response(481)
 	})
-	bubble(t, "outside of a dialog", func(t *testing.T, s *server) {
+	bubbles(t, "outside of a dialog", func(t *testing.T, s *server) {
 		_, c := registered(t, s, s.config(), 3600)
 		c.tell("INFO", "x", "b", 1, "", "application/dtmf", "1")
 		c.response(481)
@@ -111,7 +111,7 @@ func (m *digitMedia) SendDigits(_ context.Context, digits string, _, _ time.Dura
 }
 
 func TestSendDigits(t *testing.T) {
-	bubble(t, "INFO, each when the one before was answered", func(t *testing.T, s *server) {
+	bubbles(t, "INFO, each when the one before was answered", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)
 		result := make(chan error, 1)
@@ -134,7 +134,7 @@ func TestSendDigits(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	bubble(t, "media first", func(t *testing.T, s *server) {
+	bubbles(t, "media first", func(t *testing.T, s *server) {
 		cfg := s.config()
 		m := &digitMedia{}
 		cfg.NewMedia = func(ctx context.Context, env offeranswer.Env) (offeranswer.Media, error) {
@@ -174,7 +174,7 @@ func TestSendDigits(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	bubble(t, "what cannot be sent", func(t *testing.T, s *server) {
+	bubbles(t, "what cannot be sent", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		out, err := ua.Start(t.Context(), "bob", nil)
 		if err != nil {

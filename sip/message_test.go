@@ -23,7 +23,7 @@ type sent struct {
 }
 
 func TestSendMessage(t *testing.T) {
-	bubble(t, "RFC 3428 §10: delivered, deferred, refused, lost", func(t *testing.T, s *server) {
+	bubbles(t, "RFC 3428 §10: delivered, deferred, refused, lost", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		result := make(chan sent, 1)
 		send := func() {
@@ -75,7 +75,7 @@ func TestSendMessage(t *testing.T) {
 			}
 		}
 	})
-	bubble(t, "within a call", func(t *testing.T, s *server) {
+	bubbles(t, "within a call", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		in := answered(t, ua, c)
 		result := make(chan sent, 1)
@@ -108,7 +108,7 @@ func TestSendMessage(t *testing.T) {
 }
 
 func TestMessages(t *testing.T) {
-	bubble(t, "received, in a call and outside", func(t *testing.T, s *server) {
+	bubbles(t, "received, in a call and outside", func(t *testing.T, s *server) {
 		cfg := s.config()
 		cfg.MessageTypes = []string{"text/*", "application/im-iscomposing+xml"}
 		ua, c := registered(t, s, cfg, 3600)
@@ -133,7 +133,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	})
-	bubble(t, "refused", func(t *testing.T, s *server) {
+	bubbles(t, "refused", func(t *testing.T, s *server) {
 		_, c := registered(t, s, s.config(), 3600)
 		for i, tt := range []struct {
 			contentType, body string
@@ -162,7 +162,7 @@ func TestMessages(t *testing.T) {
 		c.tell("MESSAGE", "most", "most", 1, "", "text/plain", strings.Repeat("x", maxMessage))
 		c.response(200)
 	})
-	bubble(t, "480 while too many wait", func(t *testing.T, s *server) {
+	bubbles(t, "480 while too many wait", func(t *testing.T, s *server) {
 		cfg := s.config()
 		cfg.MessageQueue = 2
 		ua, c := registered(t, s, cfg, 3600)

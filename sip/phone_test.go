@@ -14,9 +14,9 @@ import (
 	"github.com/hoorn-phone/hoorn/internal/sipwire"
 )
 
-// phoned runs a test with a phone of one account.
+// phoned runs a test with a phone of one account, over TLS and over UDP.
 func phoned(t *testing.T, name string, cfg *PhoneConfig, fn func(t *testing.T, p *Phone, ua *UA, c *conn)) {
-	bubble(t, name, func(t *testing.T, s *server) {
+	bubbles(t, name, func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		cfg := *cfg
 		cfg.UAs = []*UA{ua}
@@ -290,7 +290,8 @@ func TestPhoneLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.ask("INVITE", "four", "four", 1, "", sdpBody)
-		if r := c.response(302); r.Contact().Address.String() != "sip:voicemail@example.com" {
+		if r := c.response(302); r.Contact().Address.String() != "sip:voicemail@example.com" ||
+			sipwire.Header(r, "Diversion") != "<sip:alice@example.com>;reason=user-busy;counter=1" {
 			t.Errorf("%v", r)
 		}
 		_ = two.Reject(t.Context(), 603)
@@ -440,6 +441,7 @@ func TestPhoneAutoAnswer(t *testing.T) {
 	asked := 0
 	allowed := &PhoneConfig{AutoAnswer: func(c *Call) bool { asked++; return c.ID() != "no" }}
 	phoned(t, "for whom the user allows", allowed, func(t *testing.T, p *Phone, _ *UA, c *conn) {
+		asked = 0
 		plain := p.rings(t, c, "plain")
 		c.quiet(59 * time.Second)
 		_ = plain.Reject(t.Context(), 486)
@@ -464,7 +466,7 @@ func TestPhoneAutoAnswer(t *testing.T) {
 }
 
 func TestPhoneClose(t *testing.T) {
-	bubble(t, "what rings goes on elsewhere, what talks goes on", func(t *testing.T, s *server) {
+	bubbles(t, "what rings goes on elsewhere, what talks goes on", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		p, err := NewPhone(&PhoneConfig{UAs: []*UA{ua}})
 		if err != nil {
@@ -498,7 +500,7 @@ func TestPhoneClose(t *testing.T) {
 			t.Errorf("%v, %v", in, err)
 		}
 	})
-	bubble(t, "several accounts, one of which is closed", func(t *testing.T, s *server) {
+	bubbles(t, "several accounts, one of which is closed", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		cfg := s.config()
 		cfg.Account.AOR = "sip:carol@example.com"

@@ -14,7 +14,7 @@ func TestRemoteControl(t *testing.T) {
 		c.tell("NOTIFY", in.ID(), "n"+itoa(cseq), cseq, in.m.LocalTag(), "", "", "Event: "+event, "Subscription-State: active",
 			"Contact: <sip:10.0.0.2:5061;transport=tls>")
 	}
-	bubble(t, "talk answers, hold holds, talk resumes", func(t *testing.T, s *server) {
+	bubbles(t, "talk answers, hold holds, talk resumes", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		c.ask("INVITE", "x", "b", 1, "", sdpBody)
 		in, err := ua.Accept(t.Context())
@@ -61,7 +61,7 @@ func TestRemoteControl(t *testing.T) {
 			t.Errorf("%v", r)
 		}
 	})
-	bubble(t, "only where the app wants it", func(t *testing.T, s *server) {
+	bubbles(t, "only where the app wants it", func(t *testing.T, s *server) {
 		cfg := s.config()
 		var asked []Control
 		cfg.RemoteControl = func(_ *Call, ctl Control) bool { asked = append(asked, ctl); return ctl == ControlHold }
@@ -96,7 +96,7 @@ func TestRemoteControl(t *testing.T) {
 		}
 	})
 	// A direct account has no server that could ask on its user's behalf.
-	bubble(t, "not by whoever is called", func(t *testing.T, s *server) {
+	bubbles(t, "not by whoever is called", func(t *testing.T, s *server) {
 		cfg := s.config()
 		cfg.AnySource = true
 		ua, c := registered(t, s, cfg, 3600)
@@ -108,7 +108,7 @@ func TestRemoteControl(t *testing.T) {
 }
 
 func TestAutoAnswer(t *testing.T) {
-	bubble(t, "for whom the app allows, when the caller says", func(t *testing.T, s *server) {
+	bubbles(t, "for whom the app allows, when the caller says", func(t *testing.T, s *server) {
 		cfg := s.config()
 		asked := 0
 		cfg.AutoAnswer = func(c *Call) bool { asked++; return c.ID() != "no" }

@@ -33,6 +33,7 @@ type server struct {
 	tls   *tls.Config
 	conns chan *conn
 	stop  func()
+	udp   bool // see listenUDP
 }
 
 // conn is a connection of the user agent's. Messages wait in it in order.
@@ -112,8 +113,12 @@ func (s *server) listen(addr string, secure bool) {
 }
 
 func (s *server) config() *Config {
+	proxy := "sip:example.com:5061;transport=tls"
+	if s.udp {
+		proxy = "sip:example.com:5061;transport=udp"
+	}
 	return &Config{
-		Account: Account{AOR: "sip:alice@example.com", Password: "secret", Proxy: "sip:example.com:5061;transport=tls"},
+		Account: Account{AOR: "sip:alice@example.com", Password: "secret", Proxy: proxy},
 		TLS:     &TLSConfig{RootCAs: s.ca.Pool()},
 		Network: Network{
 			Dial: s.phone.Dial, Listen: s.phone.Listen, ListenPacket: s.phone.ListenPacket,

@@ -30,7 +30,7 @@ func sessionOf(t *testing.T, m sipgo.Message) (local, remote string) {
 
 // Every request and response of a call has the Session-ID (RFC 7989 §6).
 func TestSessionID(t *testing.T) {
-	bubble(t, "§10.1: we are called", func(t *testing.T, s *server) {
+	bubbles(t, "§10.1: we are called", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		c.ask("INVITE", "x", "b", 1, "", sdpBody, "Session-ID:"+uuidA+";remote="+nilUUID)
 		in, err := ua.Accept(t.Context())
@@ -75,7 +75,7 @@ func TestSessionID(t *testing.T) {
 		same(bye, uuidB)
 		c.reply(bye, 200)
 	})
-	bubble(t, "§10.1: we call", func(t *testing.T, s *server) {
+	bubbles(t, "§10.1: we call", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		out, err := ua.Start(t.Context(), "bob", nil)
 		if err != nil {
@@ -97,7 +97,7 @@ func TestSessionID(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-	bubble(t, "CANCEL, its answer and what it makes of the INVITE", func(t *testing.T, s *server) {
+	bubbles(t, "CANCEL, its answer and what it makes of the INVITE", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		out, err := ua.Start(t.Context(), "bob", nil)
 		if err != nil {
@@ -126,14 +126,14 @@ func TestSessionID(t *testing.T) {
 			t.Errorf("%s, %s; %s, %s", ours, remote, l, r)
 		}
 	})
-	bubble(t, "a call that is refused at once", func(t *testing.T, s *server) {
+	bubbles(t, "a call that is refused at once", func(t *testing.T, s *server) {
 		_, c := registered(t, s, s.config(), 3600)
 		c.ask("INVITE", "x", "b", 1, "", sdpBody, "Session-ID:"+uuidA+";remote="+nilUUID, "Require: nothing")
 		if _, r := sessionOf(t, c.response(420)); r != uuidA {
 			t.Error(r)
 		}
 	})
-	bubble(t, "not wanted", func(t *testing.T, s *server) {
+	bubbles(t, "not wanted", func(t *testing.T, s *server) {
 		cfg := s.config()
 		cfg.NoSessionID = true
 		ua, c := registered(t, s, cfg, 3600)

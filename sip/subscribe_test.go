@@ -81,7 +81,7 @@ func notification(t *testing.T, sub *Subscription) Notification {
 }
 
 func TestSubscription(t *testing.T) {
-	bubble(t, "RFC 6665 §4.1.2: subscribed, refreshed, told, closed", func(t *testing.T, s *server) {
+	bubbles(t, "RFC 6665 §4.1.2: subscribed, refreshed, told, closed", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		sub, req := subscribed(t, ua, c)
 		if got := sipwire.FormatURI(&req.Recipient); got != "sip:bob@example.com" {
@@ -131,7 +131,7 @@ func TestSubscription(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	bubble(t, "refused: 489, and wrong options", func(t *testing.T, s *server) {
+	bubbles(t, "refused: 489, and wrong options", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		outcome := subscribing(t.Context(), ua, &SubscribeOptions{Event: "presence"})
 		c.reply(c.request("SUBSCRIBE"), 489, "Allow-Events:dialog")
@@ -146,7 +146,7 @@ func TestSubscription(t *testing.T) {
 			}
 		}
 	})
-	bubble(t, "RFC 6665 §4.4.3: a poll, to one's own address of record", func(t *testing.T, s *server) {
+	bubbles(t, "RFC 6665 §4.4.3: a poll, to one's own address of record", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		outcome := make(chan subOutcome, 1)
 		go func() {
@@ -169,7 +169,7 @@ func TestSubscription(t *testing.T) {
 			t.Errorf("notification %+v", n)
 		}
 	})
-	bubble(t, "RFC 6665 §4.1.3: ended for good", func(t *testing.T, s *server) {
+	bubbles(t, "RFC 6665 §4.1.3: ended for good", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		sub, req := subscribed(t, ua, c)
 		c.notify(req, 2, 200, "terminated;reason=noresource", "")
@@ -178,7 +178,7 @@ func TestSubscription(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	bubble(t, "nobody waits any more", func(t *testing.T, s *server) {
+	bubbles(t, "nobody waits any more", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		ctx, cancel := context.WithCancel(t.Context())
 		outcome := subscribing(ctx, ua, &SubscribeOptions{Event: "dialog"})
@@ -200,7 +200,7 @@ func TestSubscription(t *testing.T) {
 
 // What is told and not read has a bound; bodies have one as well.
 func TestNotificationBounds(t *testing.T) {
-	bubble(t, "the latest 64 are kept", func(t *testing.T, s *server) {
+	bubbles(t, "the latest 64 are kept", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		sub, req := subscribed(t, ua, c)
 		for i := range 70 {
@@ -303,7 +303,7 @@ func TestSubscriptionMoves(t *testing.T) {
 }
 
 func TestCloseUnsubscribes(t *testing.T) {
-	bubble(t, "with the user agent its subscriptions end", func(t *testing.T, s *server) {
+	bubbles(t, "with the user agent its subscriptions end", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		sub, req := subscribed(t, ua, c)
 		closed := make(chan error, 1)
@@ -332,7 +332,7 @@ func TestCloseUnsubscribes(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	bubble(t, "also where nobody answers", func(t *testing.T, s *server) {
+	bubbles(t, "also where nobody answers", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 36000)
 		sub, _ := subscribed(t, ua, c)
 		if err := ua.Close(); err != nil {
