@@ -8,17 +8,17 @@ import (
 )
 
 // DialogRef points at a dialog from outside of it: the value of Replaces
-// (RFC 3891 §6.1), Join (RFC 3911 §7.1) and Target-Dialog (RFC 4538 §7). The
-// tags are seen from whoever reads the header field: Local is his own.
+// (RFC 3891 §6.1) and Join (RFC 3911 §7.1). The tags are seen from whoever reads
+// the header field: Local is his own.
 type DialogRef struct {
 	CallID string
-	Local  string // to-tag of Replaces and Join, local-tag of Target-Dialog
-	Remote string // from-tag, remote-tag
+	Local  string // to-tag
+	Remote string // from-tag
 	// EarlyOnly is the flag of Replaces: only if the dialog is early.
 	EarlyOnly bool
 }
 
-// ErrDialogRef is a Replaces, Join or Target-Dialog that cannot be read.
+// ErrDialogRef is a Replaces or Join that cannot be read.
 var ErrDialogRef = errors.New("sipwire: malformed reference to a dialog")
 
 // Replaces is the value of a Replaces header field.
@@ -35,28 +35,19 @@ func (d DialogRef) Join() string {
 	return d.CallID + ";to-tag=" + d.Local + ";from-tag=" + d.Remote
 }
 
-// TargetDialog is the value of a Target-Dialog header field.
-func (d DialogRef) TargetDialog() string {
-	return d.CallID + ";local-tag=" + d.Local + ";remote-tag=" + d.Remote
-}
-
 // ParseReplaces reads a Replaces header field: "exactly one to-tag and exactly
 // one from-tag" (RFC 3891 §6.1).
 func ParseReplaces(s string) (DialogRef, error) {
-	return parseDialogRef(s, "to-tag", "from-tag", "early-only")
+	return parseDialogRef(s, "early-only")
 }
 
 // ParseJoin reads a Join header field (RFC 3911 §7.1).
 func ParseJoin(s string) (DialogRef, error) {
-	return parseDialogRef(s, "to-tag", "from-tag", "")
+	return parseDialogRef(s, "")
 }
 
-// ParseTargetDialog reads a Target-Dialog header field (RFC 4538 §7).
-func ParseTargetDialog(s string) (DialogRef, error) {
-	return parseDialogRef(s, "local-tag", "remote-tag", "")
-}
-
-func parseDialogRef(s, local, remote, flag string) (DialogRef, error) {
+func parseDialogRef(s, flag string) (DialogRef, error) {
+	const local, remote = "to-tag", "from-tag"
 	// A Call-ID is word [ "@" word ], which has no semicolon, but most of
 	// what is special elsewhere.
 	id, params, ok := ParseValue(s)

@@ -54,21 +54,6 @@ func TestParseJoin(t *testing.T) {
 	}
 }
 
-func TestParseTargetDialog(t *testing.T) {
-	// RFC 4538 §7.
-	in := "fa77as7dad8-sd98ajzz@host.example.com\r\n ;local-tag=kkaz-;remote-tag=6544"
-	got, err := ParseTargetDialog(in)
-	if want := (DialogRef{"fa77as7dad8-sd98ajzz@host.example.com", "kkaz-", "6544", false}); err != nil || got != want {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if s := got.TargetDialog(); s != "fa77as7dad8-sd98ajzz@host.example.com;local-tag=kkaz-;remote-tag=6544" {
-		t.Error(s)
-	}
-	if _, err := ParseTargetDialog("a;to-tag=1;from-tag=2"); !errors.Is(err, ErrDialogRef) {
-		t.Error(err)
-	}
-}
-
 func TestParseReferTo(t *testing.T) {
 	for _, c := range []struct{ in, uri, method, headers string }{
 		// RFC 3515 §2.1.
@@ -169,9 +154,6 @@ func FuzzParseReplaces(f *testing.F) {
 		j, err := ParseJoin(d.Join())
 		if j.EarlyOnly = d.EarlyOnly; err != nil || j != d {
 			t.Errorf("%q: as Join %+v %v", s, j, err)
-		}
-		if td, err := ParseTargetDialog(d.TargetDialog()); err != nil || td.Local != d.Local || td.Remote != d.Remote {
-			t.Errorf("%q: as Target-Dialog %+v %v", s, td, err)
 		}
 	})
 }
