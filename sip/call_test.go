@@ -131,11 +131,7 @@ func TestCallStates(t *testing.T) {
 			return NoMedia(ctx, env)
 		}
 		ua, c := registered(t, s, cfg, 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		answer := make(chan error, 1)
 		go func() { answer <- in.Answer(t.Context(), nil) }()
 		c.response(100)
@@ -149,11 +145,7 @@ func TestCallStates(t *testing.T) {
 	})
 	bubbles(t, "early media, then the answer", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		if err := in.Progress(t.Context()); err != nil {
 			t.Fatal(err)
 		}

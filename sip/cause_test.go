@@ -41,11 +41,7 @@ func TestCauseIncoming(t *testing.T) {
 	} {
 		bubbles(t, tt.name, func(t *testing.T, s *server) {
 			ua, c := registered(t, s, s.config(), 3600)
-			c.ask("INVITE", "x", "b", 1, "", sdpBody)
-			in, err := ua.Accept(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			in := called(t, ua, c, "x")
 			c.response(100)
 			if err := in.Ring(t.Context()); err != nil {
 				t.Fatal(err)
@@ -77,11 +73,7 @@ func TestCauseIncoming(t *testing.T) {
 	} {
 		bubbles(t, "refused by us: "+tt.name, func(t *testing.T, s *server) {
 			ua, c := registered(t, s, s.config(), 3600)
-			c.ask("INVITE", "x", "b", 1, "", sdpBody)
-			in, err := ua.Accept(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			in := called(t, ua, c, "x")
 			if err := tt.refuse(t.Context(), in); err != nil {
 				t.Fatal(err)
 			}
@@ -119,11 +111,7 @@ func TestCauseIncoming(t *testing.T) {
 	})
 	bubbles(t, "hung up before the ACK came", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		go in.Answer(t.Context(), nil)
 		ok := c.response(200)
 		c.ask("BYE", "x", "b2", 2, sipwire.ToTag(ok), "")
@@ -132,11 +120,7 @@ func TestCauseIncoming(t *testing.T) {
 	})
 	bubbles(t, "RFC 3261 §13.3.1.4: no ACK comes", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		if err := in.Answer(t.Context(), nil); !errors.Is(err, ErrNoAck) {
 			t.Errorf("%v", err)
 		}
@@ -147,11 +131,7 @@ func TestCauseIncoming(t *testing.T) {
 		slow := make(chan struct{})
 		cfg.NewMedia = slowMedia(slow)
 		ua, c := registered(t, s, cfg, 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		c.response(100)
 		go in.Answer(t.Context(), nil)
 		synctest.Wait()
@@ -163,11 +143,7 @@ func TestCauseIncoming(t *testing.T) {
 	})
 	bubbles(t, "BYE in the early dialog (RFC 3261 §15.1.2)", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		_ = in.Ring(t.Context())
 		ringing := c.response(180)
 		c.ask("BYE", "x", "b2", 2, sipwire.ToTag(ringing), "")

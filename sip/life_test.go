@@ -248,14 +248,21 @@ func TestUnregister(t *testing.T) {
 	})
 }
 
-// answered brings up a call that the server made.
-func answered(t *testing.T, ua *UA, c *conn) *Call {
+// called is a call that comes, on branch "b", with further header fields.
+func called(t *testing.T, ua *UA, c *conn, id string, lines ...string) *Call {
 	t.Helper()
-	c.ask("INVITE", "in", "in1", 1, "", sdpBody)
+	c.ask("INVITE", id, "b", 1, "", sdpBody, lines...)
 	in, err := ua.Accept(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return in
+}
+
+// answered brings up a call that the server made.
+func answered(t *testing.T, ua *UA, c *conn) *Call {
+	t.Helper()
+	in := called(t, ua, c, "in")
 	go in.Answer(t.Context(), nil)
 	ok := c.response(200)
 	c.ask("ACK", "in", "in2", 1, sipwire.ToTag(ok), "")
@@ -412,11 +419,7 @@ func TestAnswerMoves(t *testing.T) {
 	bubble(t, "200 over the new flow", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		pass(time.Minute)
-		c.ask("INVITE", "x", "b1", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		in.Ring(t.Context())
 		c.response(180)
 		c.c.Close()

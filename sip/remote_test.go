@@ -16,11 +16,7 @@ func TestRemoteControl(t *testing.T) {
 	}
 	bubbles(t, "talk answers, hold holds, talk resumes", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		_ = in.Ring(t.Context())
 		if r := c.response(180); !sipwire.HasToken(r, "Allow-Events", "talk") || !sipwire.HasToken(r, "Allow-Events", "hold") {
 			t.Errorf("Allow-Events: %q", sipwire.Header(r, "Allow-Events"))

@@ -32,11 +32,7 @@ func sessionOf(t *testing.T, m sipgo.Message) (local, remote string) {
 func TestSessionID(t *testing.T) {
 	bubbles(t, "§10.1: we are called", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody, "Session-ID:"+uuidA+";remote="+nilUUID)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x", "Session-ID:"+uuidA+";remote="+nilUUID)
 		c.response(100)
 		_ = in.Ring(t.Context())
 		ringing := c.response(180)

@@ -166,11 +166,7 @@ func TestShutdown(t *testing.T) {
 	})
 	bubble(t, "ringing here: other devices ring on", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		in.Ring(t.Context())
 		c.response(180)
 		closed := shut(t.Context(), ua)
@@ -185,11 +181,7 @@ func TestShutdown(t *testing.T) {
 	})
 	bubble(t, "answered, not acknowledged", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
-		c.ask("INVITE", "x", "b", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		go in.Answer(t.Context(), nil)
 		ok := c.response(200)
 		closed := shut(t.Context(), ua)

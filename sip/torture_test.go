@@ -219,11 +219,7 @@ func TestBrokenFraming(t *testing.T) {
 	bubble(t, "the call goes on over the next flow", func(t *testing.T, s *server) {
 		ua, c := registered(t, s, s.config(), 3600)
 		<-time.After(time.Minute)
-		c.ask("INVITE", "x", "b1", 1, "", sdpBody)
-		in, err := ua.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		in := called(t, ua, c, "x")
 		go in.Answer(t.Context(), nil)
 		ok := c.response(200)
 		c.ask("ACK", "x", "b2", 1, sipwire.ToTag(ok), "")
