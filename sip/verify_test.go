@@ -439,11 +439,16 @@ func hanging(s *stir) (why <-chan error) {
 func TestVerifyIdentityWaits(t *testing.T) {
 	var sg *stir
 	var why <-chan error
+	var asked atomic.Int32 // AutoAnswer
 	cfg := func(c *Config) {
+		asked.Store(0)
 		sg = newSTIR(t, testca.Template{})
 		why = hanging(sg)
 		c.Identity, c.AcceptQueue = sg.config(), 1
-		c.AutoAnswer = func(c *Call) bool { return c.Identity().Verified == VerificationPassed }
+		c.AutoAnswer = func(c *Call) bool {
+			asked.Add(1)
+			return c.Identity().Verified == VerificationPassed
+		}
 	}
 	// unreachable checks that a call is handed over now, and not verified.
 	unreachable := func(t *testing.T, s *stage, want error) *Call {
@@ -492,7 +497,7 @@ func TestVerifyIdentityWaits(t *testing.T) {
 	})
 	onStage(t, "not when the caller gives up", cfg, func(t *testing.T, s *stage) {
 		a := s.actor(number)
-		a.invite(sg.full(nil))
+		a.invite(sg.full(nil), "Call-Info: <sip:h>;answer-after=0")
 		pass(time.Second)
 		a.say("CANCEL")
 		s.response(200)
@@ -503,6 +508,9 @@ func TestVerifyIdentityWaits(t *testing.T) {
 		c := unreachable(t, s, context.Canceled)
 		if c.State() != CallEnded || c.End().Cause != CauseMissed {
 			t.Errorf("%v, %+v", c.State(), c.End())
+		}
+		if asked.Load() != 0 {
+			t.Error("asked whether to answer a call that is over")
 		}
 		if err := <-why; !errors.Is(err, context.Canceled) {
 			t.Error(err)
