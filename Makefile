@@ -1,6 +1,6 @@
 # make test    install the peers, check and test everything (what CI runs)
 # make check   formatting, vet, staticcheck and the cross builds
-# make peers   install the SIP software that the interoperability tests need (Debian)
+# make peers   install the SIP and XMPP software that the interoperability tests need (Debian)
 # make fuzz    run each fuzz target for FUZZTIME
 # make walk    a hundred times the random walk of the tests, from a seed of its own: SEED=1
 # make bench   run the benchmarks
@@ -16,7 +16,7 @@ CROSS := windows-amd64 darwin-arm64 android-arm64 linux-arm64
 # Other people's software that tests call upon, as Debian packages.
 # TestMakefileInstallsAll in internal/peertest compares this with what the tests ask for.
 PEERS := kamailio kamailio-tls-modules kamailio-outbound-modules kamailio-websocket-modules kamailio-presence-modules \
-	baresip-core linphone-cli sip-tester rtpengine-daemon ffmpeg prosody lua-unbound
+	baresip-core linphone-cli sip-tester rtpengine-daemon ffmpeg prosody lua-unbound ejabberd
 
 # Tests that listen to what a peer heard, in real time. They have the machine for themselves.
 REALTIME := ./internal/peertest ./internal/interop ./examples/...

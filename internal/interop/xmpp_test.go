@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"mellium.im/xmpp/jid"
-	"mellium.im/xmpp/ping"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/hoorn-phone/hoorn/internal/peertest"
@@ -15,12 +14,15 @@ import (
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
-// signIn connects a user of a Prosody.
-func signIn(t *testing.T, p *peertest.Prosody, user string, change func(*xmpp.Config)) *xmpp.Client {
+// xmppPatience bounds what a server does at once when the machine is idle.
+const xmppPatience = 30 * time.Second
+
+// newClient makes a client of a server's user.
+func newClient(t *testing.T, s *peertest.XMPPServer, user string, change func(*xmpp.Config)) *xmpp.Client {
 	t.Helper()
 	cfg := &xmpp.Config{
-		Account: jid.MustParse(user + "@" + p.Domain), Credentials: xmpp.Password("secret-" + user),
-		TLS: &xmpp.TLSConfig{RootCAs: p.CA.Pool()}, Network: xmpp.Network{Resolver: p.Names()}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Account: jid.MustParse(user + "@" + s.Domain), Credentials: xmpp.Password("secret-" + user),
+		TLS: &xmpp.TLSConfig{RootCAs: s.CA.Pool()}, Network: xmpp.Network{Resolver: s.Names()}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	if change != nil {
 		change(cfg)
@@ -29,12 +31,19 @@ func signIn(t *testing.T, p *peertest.Prosody, user string, change func(*xmpp.Co
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(func() { c.Close(context.Background()) })
+	return c
+}
+
+// signIn connects a user of a server.
+func signIn(t *testing.T, s *peertest.XMPPServer, user string, change func(*xmpp.Config)) *xmpp.Client {
+	t.Helper()
+	c := newClient(t, s, user, change)
+	ctx, cancel := context.WithTimeout(t.Context(), xmppPatience)
 	defer cancel()
 	if err := c.Connect(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close(context.Background()) })
 	return c
 }
 
@@ -44,38 +53,39 @@ func chatMessage(to jid.JID, text string) *xmpp.Message {
 	return m
 }
 
-// Two users of Prosody talk, over each way to it.
-func TestProsodyTalk(t *testing.T) {
-	t.Parallel()
-	p := peertest.StartProsody(t, peertest.ProsodyConfig{})
-	bob := signIn(t, p, "bob", nil)
-	for name, server := range map[string]string{"by DNS": "", "STARTTLS": p.C2S(), "direct TLS": "xmpps://" + p.Direct(), "WebSocket": p.WebSocket()} {
-		t.Run(name, func(t *testing.T) {
-			alice := signIn(t, p, "alice", func(c *xmpp.Config) { c.Server = server })
-			sent, err := alice.Send(t.Context(), chatMessage(bob.JID(), "Hello, "+name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := sent.Wait(t.Context()); err != nil {
-				t.Error(err)
-			}
-			for m := range bob.Messages(t.Context()) {
-				if m.Body() != "Hello, "+name || !m.From.Equal(alice.JID()) {
-					t.Errorf("bob got %q from %s", m.Body(), m.From)
-				}
-				break
-			}
-			info, err := alice.Info(t.Context(), bob.JID(), "")
-			if err != nil || !info.Has("urn:xmpp:ping") {
-				t.Errorf("bob can %+v, %v", info, err)
-			}
-			s, err := alice.Session(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := ping.Send(t.Context(), s, bob.JID()); err != nil {
-				t.Errorf("mellium's ping: %v", err)
-			}
-		})
+// say sends a text and waits until the server has it.
+func say(t *testing.T, c *xmpp.Client, to jid.JID, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), xmppPatience)
+	defer cancel()
+	sent, err := c.Send(ctx, chatMessage(to, text))
+	if err == nil {
+		err = sent.Wait(ctx)
+	}
+	if err != nil {
+		t.Fatalf("%s to %s: %v", c.JID(), to, err)
+	}
+}
+
+// hear waits for the next message that has a text or is an error.
+func hear(t *testing.T, c *xmpp.Client) *xmpp.Message {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), xmppPatience)
+	defer cancel()
+	for m := range c.Messages(ctx) {
+		if m.Body() != "" || m.Error != nil {
+			return m
+		}
+	}
+	t.Fatalf("%s hears nothing", c.JID())
+	return nil
+}
+
+// hears waits for a text from somebody.
+func hears(t *testing.T, c *xmpp.Client, from jid.JID, text string) {
+	t.Helper()
+	m := hear(t, c)
+	if m.Error != nil || m.Body() != text || !m.From.Equal(from) {
+		t.Errorf("%s hears %q from %s (%v), want %q from %s", c.JID(), m.Body(), m.From, m.Error, text, from)
 	}
 }

@@ -1,6 +1,7 @@
-// Package peertest runs other people's SIP software on loopback inside a
+// Package peertest runs other people's SIP and XMPP software on loopback inside a
 // test: Kamailio as a registrar and proxy, baresip and Linphone as phones,
-// SIPp as a traffic generator and rtpengine as a media relay.
+// SIPp as a traffic generator, rtpengine as a media relay, Prosody and ejabberd
+// as XMPP servers.
 //
 // Every peer gets a folder of its own below the system's temporary folder and
 // ports of its own on 127.0.0.1, so that tests may run in parallel and beside

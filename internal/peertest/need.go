@@ -13,12 +13,13 @@ import (
 // bring it. `make peers` installs all of them; TestMakefileInstallsAll keeps the two
 // lists the same.
 var debian = map[string][]string{
-	"kamailio":  {"kamailio", "kamailio-tls-modules", "kamailio-outbound-modules", "kamailio-websocket-modules", "kamailio-presence-modules"},
-	"baresip":   {"baresip-core"},
-	"linphonec": {"linphone-cli"},
-	"sipp":      {"sip-tester"},
-	"rtpengine": {"rtpengine-daemon"},
-	"prosody":   {"prosody", "lua-unbound"},
+	"kamailio":    {"kamailio", "kamailio-tls-modules", "kamailio-outbound-modules", "kamailio-websocket-modules", "kamailio-presence-modules"},
+	"baresip":     {"baresip-core"},
+	"linphonec":   {"linphone-cli"},
+	"sipp":        {"sip-tester"},
+	"rtpengine":   {"rtpengine-daemon"},
+	"prosody":     {"prosody", "lua-unbound"},
+	"ejabberdctl": {"ejabberd"},
 }
 
 // Need skips the test unless all the programs are installed. With the

@@ -2,12 +2,10 @@ package peertest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/hoorn-phone/hoorn/internal/locate"
 	"github.com/hoorn-phone/hoorn/internal/testca"
 )
 
@@ -17,26 +15,24 @@ type ProsodyConfig struct {
 	Domain string
 	// Hash of the passwords it stores, and so of the SCRAM that it offers: "SHA-1" or "SHA-256" (what "" means).
 	Hash string
+	// MaxTLS is the newest version of TLS that it speaks: "1.2", or "" for what it has.
+	MaxTLS string
+
+	federated *federated
 }
 
-// Prosody is a running XMPP server for one domain, with rooms at rooms.Domain
-// and uploads at upload.Domain. It knows the users alice, bob, carol and dave; each one's password is
-// "secret-" and the name. A component may connect as echo.Domain with "secret-component".
-type Prosody struct {
-	Domain string
-	CA     *testca.CA
-	Log    *Output // of the latest start
-
-	t     testing.TB
-	dir   string
-	ports xmppPorts
-	proc  *process
+// federated is what a server needs to know of others; nil if there are none.
+type federated struct {
+	ca        *testca.CA
+	dns       int    // the port of its name server
+	untrusted string // a second domain, with a certificate of an authority that nobody knows
 }
 
-type xmppPorts struct{ C2S, Direct, S2S, Component, HTTP, HTTPS int }
+// prosodyProtocol are LuaSec's names of versions of TLS.
+var prosodyProtocol = map[string]string{"": "tlsv1_2+", "1.2": "tlsv1_2"}
 
 // StartProsody starts a Prosody and returns when it answers. It ends with the test.
-func StartProsody(t testing.TB, c ProsodyConfig) *Prosody {
+func StartProsody(t testing.TB, c ProsodyConfig) *XMPPServer {
 	t.Helper()
 	Need(t, "prosody")
 	if c.Domain == "" {
@@ -45,28 +41,46 @@ func StartProsody(t testing.TB, c ProsodyConfig) *Prosody {
 	if c.Hash == "" {
 		c.Hash = "SHA-256"
 	}
-	b := reserve(t, 6)
-	p := &Prosody{Domain: c.Domain, CA: newCA(t), t: t, dir: tempDir(t, "prosody"), ports: xmppPorts{
-		C2S: b.take(1), Direct: b.take(1), S2S: b.take(1), Component: b.take(1), HTTP: b.take(1), HTTPS: b.take(1),
-	}}
-	render(t, filepath.Join(p.dir, "prosody.cfg.lua"), "prosody.cfg.lua.tmpl", struct {
+	s := &XMPPServer{Software: "Prosody", Domain: c.Domain, t: t, dir: tempDir(t, "prosody"), ports: reserveXMPP(t), path: "/xmpp-websocket"}
+	data := struct {
 		xmppPorts
-		Dir, Domain, Hash string
-		Certs             certs
-	}{p.ports, p.dir, c.Domain, c.Hash, mint(t, p.CA, p.dir, c.Domain, "rooms."+c.Domain, "upload."+c.Domain)})
-	accounts := filepath.Join(p.dir, "data", hexHost(c.Domain), "accounts")
+		Dir, Domain, Hash, Protocol string
+		Certs, UntrustedCerts       certs
+		DNS                         int
+		Untrusted                   string
+	}{xmppPorts: s.ports, Dir: s.dir, Domain: c.Domain, Hash: c.Hash, Protocol: prosodyProtocol[c.MaxTLS]}
+	s.CA, data.DNS, data.Untrusted, data.UntrustedCerts = c.federated.apply(t, s.dir)
+	data.Certs = mint(t, s.CA, s.dir, c.Domain, xmppNames(c.Domain)...)
+	render(t, filepath.Join(s.dir, "prosody.cfg.lua"), "prosody.cfg.lua.tmpl", data)
+	accounts := filepath.Join(s.dir, "data", hexHost(c.Domain), "accounts")
 	if err := os.MkdirAll(accounts, 0o700); err != nil {
 		t.Fatalf("peertest: %v", err)
 	}
-	for _, user := range []string{"alice", "bob", "carol", "dave"} {
+	for _, user := range xmppUsers {
 		// Prosody hashes it at the first login.
 		account := fmt.Sprintf("return {\n\t[\"password\"] = \"secret-%s\";\n};\n", user)
 		if err := os.WriteFile(filepath.Join(accounts, user+".dat"), []byte(account), 0o600); err != nil {
 			t.Fatalf("peertest: %v", err)
 		}
 	}
-	p.Start()
-	return p
+	s.run = func() *process {
+		return start(t, spec{program: "prosody", args: []string{"-F", "--config", filepath.Join(s.dir, "prosody.cfg.lua")}, dir: s.dir})
+	}
+	s.Start()
+	return s
+}
+
+// apply makes what the templates of servers need of it.
+func (f *federated) apply(t testing.TB, dir string) (ca *testca.CA, dns int, untrusted string, c certs) {
+	t.Helper()
+	if f == nil {
+		return newCA(t), 0, "", certs{}
+	}
+	sub := filepath.Join(dir, "untrusted")
+	if err := os.Mkdir(sub, 0o700); err != nil {
+		t.Fatalf("peertest: %v", err)
+	}
+	return f.ca, f.dns, f.untrusted, mint(t, newCA(t), sub, f.untrusted)
 }
 
 // hexHost is how Prosody names the folder of a domain.
@@ -80,59 +94,4 @@ func hexHost(domain string) string {
 		}
 	}
 	return s
-}
-
-// Start starts it again, on the same ports and with what it stored.
-func (p *Prosody) Start() {
-	p.t.Helper()
-	p.proc = start(p.t, spec{program: "prosody", args: []string{"-F", "--config", filepath.Join(p.dir, "prosody.cfg.lua")}, dir: p.dir})
-	p.Log = p.proc.out
-	err := eventually(p.t.Context(), func() error {
-		if !p.proc.running() {
-			return nil // found out below
-		}
-		for _, addr := range []string{p.C2S(), p.Direct()} {
-			conn, err := net.Dial("tcp", addr)
-			if err != nil {
-				return err
-			}
-			conn.Close()
-		}
-		return nil
-	})
-	if err != nil {
-		p.t.Fatalf("peertest: prosody does not answer: %v", err)
-	}
-	if !p.proc.running() {
-		p.t.Fatalf("peertest: prosody ended: %v", p.proc.err)
-	}
-}
-
-// Stop ends it in order. Kill ends it without a word to anybody.
-func (p *Prosody) Stop() { p.proc.stop() }
-
-// Kill ends it without a word to anybody.
-func (p *Prosody) Kill() { p.proc.kill() }
-
-// C2S is where clients connect with STARTTLS.
-func (p *Prosody) C2S() string { return loopback(p.ports.C2S) }
-
-// Direct is where clients connect with TLS from the beginning.
-func (p *Prosody) Direct() string { return loopback(p.ports.Direct) }
-
-// WebSocket is the endpoint of WebSockets, by the domain's name.
-func (p *Prosody) WebSocket() string {
-	return fmt.Sprintf("wss://%s:%d/xmpp-websocket", p.Domain, p.ports.HTTPS)
-}
-
-// Component is where components connect.
-func (p *Prosody) Component() string { return loopback(p.ports.Component) }
-
-// Names is what DNS would say of it.
-func (p *Prosody) Names() *Names {
-	srv := func(port int) []locate.SRV { return []locate.SRV{{Target: p.Domain, Port: uint16(port)}} }
-	return &Names{Hosts: []string{p.Domain}, SRV: map[string][]locate.SRV{
-		"_xmpp-client._tcp." + p.Domain:  srv(p.ports.C2S),
-		"_xmpps-client._tcp." + p.Domain: srv(p.ports.Direct),
-	}}
 }
