@@ -41,6 +41,7 @@ type leg struct {
 	owed      *ack // of a 2xx whose ACK waits for our answer to its offer
 
 	media     offeranswer.Leg // for operations alone, like Call.made
+	taken     bool            // so too: media have the answer to an offer of ours for good
 	lastSDP   string          // the provisional answer already applied
 	answered  bool            // an answer was applied
 	narrow    bool            // our description last agreed says less than we want, as the peer's offer did
@@ -209,18 +210,36 @@ func (h byeHandler) Failed(now time.Time, _ error) {
 
 // setAnswer gives the peer's answer to media.
 func (l *leg) setAnswer(now time.Time, sdp []byte, provisional bool, done func(now time.Time, err error)) {
+	l.set(now, sdp, nil, provisional, false, done)
+}
+
+// setFirst is setAnswer for what a 2xx says after a reliable answer: it counts
+// where media have not taken that one. bad is why it cannot be read.
+func (l *leg) setFirst(now time.Time, sdp []byte, bad error, done func(now time.Time, err error)) {
+	l.set(now, sdp, bad, false, true, done)
+}
+
+func (l *leg) set(now time.Time, sdp []byte, bad error, provisional, first bool, done func(now time.Time, err error)) {
 	c := l.c
 	var err error
 	var streams []offeranswer.Stream
+	ignored := false
 	c.do(now, func(ctx context.Context) {
-		if err = l.makeMedia(); err != nil {
+		if ignored = first && l.taken; ignored {
+			return
+		}
+		if err = bad; err == nil {
+			err = l.makeMedia()
+		}
+		if err != nil {
 			return
 		}
 		if err = l.media.SetAnswer(ctx, sdp, provisional); err == nil {
+			l.taken = l.taken || !provisional
 			streams = l.media.Streams()
 		}
 	}, func(now time.Time) {
-		if err == nil {
+		if err == nil && !ignored {
 			l.streams, l.held, l.remoteSDP = streams, l.holds, string(sdp)
 			l.answered, l.firm, l.narrow = true, l.firm || !provisional, false
 			c.changed(now, l)

@@ -55,7 +55,7 @@ func (l *leg) acknowledgeReliably(now time.Time, r *sipgo.Response, rseq uint32)
 	send := func(now time.Time, sdp []byte) { l.prack(now, rack, sdp) }
 	sdp, err := SDP(r)
 	switch {
-	case err != nil || sdp == nil || len(c.mediaOps) >= maxOps || l.exchanged && string(sdp) == l.lastSDP:
+	case err != nil || sdp == nil || len(c.mediaOps) >= maxOps || l.exchanged:
 		send(now, nil)
 	case c.invite.Body() != nil && !l.settled:
 		l.lastSDP, l.exchanged = string(sdp), true

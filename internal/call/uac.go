@@ -241,7 +241,7 @@ func (c *Call) provisional(now time.Time, flow transaction.Flow, r *sipgo.Respon
 	}
 	// An answer in an unreliable 1xx is a promise of the one in the 2xx, and
 	// good enough to hear early media (RFC 3261 §13.2.1).
-	if sdp, err := SDP(r); err == nil && sdp != nil && string(sdp) != l.lastSDP {
+	if sdp, err := SDP(r); err == nil && sdp != nil && string(sdp) != l.lastSDP && !l.exchanged {
 		l.lastSDP = string(sdp)
 		l.setAnswer(now, sdp, true, func(time.Time, error) {})
 	}
@@ -312,7 +312,10 @@ func (c *Call) makeRoom(now time.Time) bool {
 }
 
 // settle completes the offer/answer exchange of the 2xx that made the call.
-// It may carry another description than its own 183 did, and wins.
+// It may carry another description than its own unreliable 183 did, and wins.
+// After a reliable answer it has no say: "the UAC MUST treat the first session
+// description it receives as the answer, and MUST ignore any session
+// descriptions in subsequent responses to the initial INVITE" (RFC 3261 §13.2.1).
 func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 	established := func(now time.Time, err error) {
 		if err != nil {
@@ -338,11 +341,14 @@ func (c *Call) settle(now time.Time, l *leg, r *sipgo.Response) {
 	if err == nil && sdp == nil && c.invite.Body() != nil {
 		err = ErrAnswer
 	}
-	if err != nil || sdp == nil {
+	switch {
+	case l.exchanged:
+		l.setFirst(now, sdp, err, established)
+	case err != nil || sdp == nil:
 		established(now, err)
-		return
+	default:
+		l.setAnswer(now, sdp, false, established)
 	}
-	l.setAnswer(now, sdp, false, established)
 }
 
 // giveUp abandons an outgoing call that was not answered: CANCEL once
