@@ -133,3 +133,43 @@ func TestReofferOnce(t *testing.T) {
 	a.Hangup(w.now)
 	w.over(alice, bob)
 }
+
+// RFC 3261 §13.2.2.4: a 2xx with an offer that crosses the hang-up gets an
+// answer all the same, which refuses every stream, and then a BYE. So the callee
+// sees a caller who hangs up, and not one who breaks the rules.
+func TestOfferlessAnswerCrossesHangup_RFC3261_13_2_2_4(t *testing.T) {
+	w, alice, bob := late(t)
+	m := bob.negotiate()
+	a := alice.call(none)
+	w.run(50 * time.Millisecond)
+	b := bob.incoming[0]
+	b.Answer(w.now, none, func(time.Time, error) {})
+	w.run(time.Millisecond)
+	a.Hangup(w.now)
+	w.over(alice, bob)
+	if got, want := m.said(), "offer sendrecv, take -"; got != want {
+		t.Errorf("bob's media: %q, want %q", got, want)
+	}
+	if b.End().By != Remote || b.End().Err != nil {
+		t.Errorf("bob: %+v", b.End())
+	}
+	w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob 200 BYE")
+}
+
+// RFC 3264 §6: the answer has the offer's m= lines, all with port 0.
+func TestDeclined_RFC3264_6(t *testing.T) {
+	const head = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
+	for _, tt := range []struct{ offer, want string }{
+		{"v=0\r\no=- 7 7 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000/2 RTP/SAVP 0 8\r\na=sendrecv\r\nm=video 0 RTP/AVP 96\r\n",
+			head + "m=audio 0 RTP/SAVP 0 8\r\nm=video 0 RTP/AVP 96\r\n"},
+		{"v=0\nm=audio 4000 RTP/AVP 0\n", head + "m=audio 0 RTP/AVP 0\r\n"},
+		{"v=0\r\n", ""},
+		{"m=audio 4000\r\n", ""},
+		{"m=\r\n", ""},
+		{"", ""},
+	} {
+		if got := string(declined([]byte(tt.offer))); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.offer, got, tt.want)
+		}
+	}
+}

@@ -272,8 +272,12 @@ func (c *Call) accepted(now time.Time, flow transaction.Flow, r *sipgo.Response)
 	l.recordRoute(r, true) // RFC 3261 §13.2.2.4: computed anew from the 2xx
 	l.first = l.owe(c.client, cseq)
 	wanted := c.active == nil && c.ending == nil && c.state != Ended
-	if late := c.invite.Body() == nil && !l.settled; !late || !wanted {
+	switch late := c.invite.Body() == nil && !l.settled; {
+	case !late:
 		l.acknowledge(now, nil)
+	case !wanted:
+		sdp, _ := SDP(r)
+		l.acknowledge(now, declined(sdp))
 	}
 
 	if !wanted {

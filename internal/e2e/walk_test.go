@@ -1,7 +1,9 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -51,8 +53,9 @@ type walk struct {
 	wg     sync.WaitGroup
 	faulty bool
 
-	mu  sync.Mutex
-	did []string // the latest, for who has to understand a failure
+	mu    sync.Mutex
+	did   []string  // the latest, for who has to understand a failure
+	quiet time.Time // from then on no fault explains that a call breaks
 }
 
 // walker is one device.
@@ -125,8 +128,12 @@ func (w *walk) join(i int, name string, over sip.Transport) {
 
 func (p *walker) add(c *sip.Call) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.calls = append(p.calls, c)
+	p.mu.Unlock()
+	p.w.wg.Go(func() {
+		_ = c.Wait(context.Background())
+		p.w.ended(p, c)
+	})
 }
 
 // alive are the calls that have not ended.
@@ -165,6 +172,41 @@ func (w *walk) fail(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.t.Errorf(format+"\nwhat was done last:\n%s", append(args, strings.Join(w.did, "\n"))...)
+}
+
+// ended looks at how a call has ended. Where nothing goes wrong no call breaks,
+// and those that are not answered were refused by somebody or nobody took them.
+func (w *walk) ended(p *walker, c *sip.Call) {
+	end := c.End()
+	w.note("%s: %s has ended: %v, %+v", p.name, c.ID(), end.Cause, end)
+	w.mu.Lock()
+	quiet := !time.Now().Before(w.quiet)
+	w.mu.Unlock()
+	if !quiet || end.Cause != sip.CauseFailed && end.Cause != sip.CauseUnreachable {
+		return
+	}
+	refused, _ := errors.AsType[*sip.StatusError](end.Err)
+	if refused != nil && c.Direction() == sip.Outgoing && slices.Contains([]int{404, 480}, refused.Code) {
+		return
+	}
+	if id := c.Dialog().CallID; refused != nil && refused.Code == 481 && w.farewell(id) {
+		return // it has crossed the BYE, and their flows are not the same
+	}
+	w.fail("%s: %s has ended, and nobody knows why: %v, %+v", p.name, c.ID(), end.Cause, end)
+}
+
+// farewell tells whether the lab has said BYE in a call.
+func (w *walk) farewell(id string) bool {
+	return slices.ContainsFunc(w.lab.Transcript().Entries, func(e siptest.Entry) bool {
+		return e.Sent && bytes.HasPrefix(e.Data, []byte("BYE ")) && bytes.Contains(e.Data, []byte(id))
+	})
+}
+
+// troubled notes that until then what has gone wrong explains ends.
+func (w *walk) troubled(until time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quiet = until
 }
 
 // do runs an operation that takes time beside the walk.
@@ -350,6 +392,7 @@ func (w *walk) subscribe(p *walker) {
 
 // fault lets something go wrong for a while.
 func (w *walk) fault(p *walker) {
+	w.troubled(time.Now().Add(24 * time.Hour)) // some wait for their message
 	user, _ := strings.CutSuffix(p.name, p.name[len(p.name)-1:])
 	m := siptest.Match{User: user, Status: siptest.AnyMessage}
 	switch w.rand.IntN(8) {
@@ -392,6 +435,10 @@ func (w *walk) fault(p *walker) {
 // of phones and of what is parked, transactions, backoff.
 const settleTime = 15 * time.Minute
 
+// mendTime is how long something that went wrong before can show: two session
+// timers, ringing, and transactions.
+const mendTime = 5 * time.Minute
+
 // settle waits until nothing happens any more, and compares.
 func (w *walk) settle() {
 	w.lab.Mend()
@@ -402,6 +449,9 @@ func (w *walk) settle() {
 				_ = c.Reject(w.t.Context(), 486)
 			}
 		}
+	}
+	if w.faulty {
+		w.troubled(time.Now().Add(mendTime))
 	}
 	pass(time.Minute) // what goes on comes to its end
 	for _, c := range w.lab.CallList() {

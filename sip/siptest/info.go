@@ -33,7 +33,7 @@ func (l *life) informed(now time.Time, s *transaction.Server, g *leg) {
 		Apart: true, // what becomes of the other end shows in its own dialog
 		Done: func(now time.Time, r *sipgo.Response, err error) {
 			if err != nil {
-				l.respond(now, s, statusOf(err))
+				l.respond(now, s, passedOn(statusOf(err), sipgo.StatusTemporarilyUnavailable))
 				return
 			}
 			l.passBack(now, s, r)
@@ -46,6 +46,6 @@ func (l *life) informed(now time.Time, s *transaction.Server, g *leg) {
 		w.Headers = append(w.Headers, req.GetHeaders(name)...)
 	}
 	if err := o.m.Within(now, w); err != nil {
-		l.respond(now, s, statusOf(err))
+		l.respond(now, s, passedOn(statusOf(err), sipgo.StatusTemporarilyUnavailable))
 	}
 }

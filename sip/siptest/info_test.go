@@ -33,3 +33,31 @@ func TestInfo(t *testing.T) {
 		l.nothingLeft(alice, bob)
 	})
 }
+
+// RFC 3261 §12.2.1.2: 481 and 408 say of one device's dialog that it is over.
+// They are not passed on to the other one: his is not, and here he is on his way
+// to somebody else.
+func TestOtherEndGone(t *testing.T) {
+	both(t, nil, func(t *testing.T, l *lab, on sip.Transport) {
+		alice, bob, carol := l.device("alice", on), l.device("bob", on), l.device("carol", on)
+		a, b := connect(alice, bob)
+		for _, status := range []int{481, 408} {
+			a.request("INFO", "Signal=5\r\n", "Content-Type: application/dtmf-relay")
+			b.reply(b.expect("INFO"), status, "")
+			a.response("INFO", 480)
+		}
+		b.refer("<sip:carol@pbx.example>", 202, "Refer-Sub: false")
+		c := carol.ring()
+		a.request("INVITE", alice.describe())
+		req := b.expect("INVITE")
+		b.hangup()
+		b.reply(req, 481, "")
+		a.response("INVITE", 491)
+		c.reply(c.invite, 200, carol.describe())
+		a.reinvited("carol 1")
+		c.expect("ACK")
+		a.hangup()
+		c.bye()
+		l.nothingLeft(alice, bob, carol)
+	})
+}

@@ -134,10 +134,8 @@ var returned = []string{"Allow", "Accept", "Accept-Encoding", "Accept-Language",
 
 // passBack answers a request that was passed on with what the device has said.
 func (l *life) passBack(now time.Time, s *transaction.Server, res *sipgo.Response) {
-	status := refusedStatus(res.StatusCode)
-	if status == sipgo.StatusRequestTimeout {
-		status = sipgo.StatusTemporarilyUnavailable // RFC 4320 §4.2: no 408 but to INVITE
-	}
+	// No 408 but to INVITE (RFC 4320 §4.2), and no 481 in a dialog that lives on.
+	status := passedOn(refusedStatus(res.StatusCode), sipgo.StatusTemporarilyUnavailable)
 	out := sipwire.ResponseTo(s.Request(), status, "", l.tag())
 	for _, name := range returned {
 		for _, h := range res.GetHeaders(name) {

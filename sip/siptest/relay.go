@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	sipgo "github.com/emiago/sipgo/sip"
+
 	"github.com/hoorn-phone/hoorn/internal/call"
 	"github.com/hoorn-phone/hoorn/sip/offeranswer"
 )
@@ -361,7 +363,18 @@ func (b *bridge) put(now time.Time, ex *exchange, other *end) {
 		b.asking = nil
 		if err != nil {
 			other.side.forget()
-			ex.done(nil, &refusedOffer{statusOf(err)})
+			ex.done(nil, &refusedOffer{passedOn(statusOf(err), sipgo.StatusRequestPending)})
 		}
 	})
+}
+
+// passedOn is the status with which one end refused, for the other one that has
+// asked. 481 and 408 would end his dialog (RFC 3261 §12.2.1.2), and it is the
+// first one's that is over: he may be on his way to somebody else, or gets a
+// BYE. He is told instead.
+func passedOn(status, instead int) int {
+	if status == sipgo.StatusCallTransactionDoesNotExists || status == sipgo.StatusRequestTimeout {
+		return instead
+	}
+	return status
 }
