@@ -23,6 +23,7 @@ func (c *Call) answerLate(now time.Time, l *leg, offer []byte, err error, done f
 		done(now, err)
 		return
 	}
+	l.owed.offer = offer
 	c.makeAnswer(now, l, offer, offeranswer.Options{}, func(now time.Time, answer []byte, err error) {
 		if err != nil {
 			answer = declined(offer)

@@ -138,22 +138,37 @@ func TestReofferOnce(t *testing.T) {
 // answer all the same, which refuses every stream, and then a BYE. So the callee
 // sees a caller who hangs up, and not one who breaks the rules.
 func TestOfferlessAnswerCrossesHangup_RFC3261_13_2_2_4(t *testing.T) {
-	w, alice, bob := late(t)
-	m := bob.negotiate()
-	a := alice.call(none)
-	w.run(50 * time.Millisecond)
-	b := bob.incoming[0]
-	b.Answer(w.now, none, func(time.Time, error) {})
-	w.run(time.Millisecond)
-	a.Hangup(w.now)
-	w.over(alice, bob)
-	if got, want := m.said(), "offer sendrecv, take -"; got != want {
-		t.Errorf("bob's media: %q, want %q", got, want)
+	for name, hangup := range map[string]func(w *world, alice *party, a *Call){
+		"before it comes": func(w *world, _ *party, a *Call) {
+			w.run(time.Millisecond)
+			a.Hangup(w.now)
+		},
+		"while it is being answered": func(w *world, alice *party, a *Call) {
+			alice.hold = true
+			w.run(50 * time.Millisecond)
+			a.Hangup(w.now)
+			w.run(50 * time.Millisecond)
+			alice.release()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, alice, bob := late(t)
+			m := bob.negotiate()
+			a := alice.call(none)
+			w.run(50 * time.Millisecond)
+			b := bob.incoming[0]
+			b.Answer(w.now, none, func(time.Time, error) {})
+			hangup(w, alice, a)
+			w.over(alice, bob)
+			if got, want := m.said(), "offer sendrecv, take -"; got != want {
+				t.Errorf("bob's media: %q, want %q", got, want)
+			}
+			if b.End().By != Remote || b.End().Err != nil {
+				t.Errorf("bob: %+v", b.End())
+			}
+			w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob 200 BYE")
+		})
 	}
-	if b.End().By != Remote || b.End().Err != nil {
-		t.Errorf("bob: %+v", b.End())
-	}
-	w.check("alice INVITE", "bob 200 INVITE", "alice ACK", "alice BYE", "bob 200 BYE")
 }
 
 // RFC 3264 §6: the answer has the offer's m= lines, all with port 0.

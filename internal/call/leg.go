@@ -151,6 +151,7 @@ type ack struct {
 	invite Outgoing
 	cseq   uint32
 	req    *sipgo.Request // nil while it waits for our answer to the offer in the 2xx
+	offer  []byte         // that one
 }
 
 // owe notes a 2xx, whose ACK is to follow: at once, or with our answer to the
@@ -184,7 +185,8 @@ func (a *ack) again(now time.Time, l *leg) {
 // (RFC 3261 §15.1.1); until it is answered the call is only remembered.
 func (l *leg) bye(now time.Time, reasons []Reason) {
 	if l.owed != nil {
-		l.acknowledge(now, nil) // a BYE comes after the ACK (RFC 3261 §15)
+		// A BYE comes after the ACK (RFC 3261 §15), and that has an answer.
+		l.acknowledge(now, declined(l.owed.offer))
 	}
 	l.over = true
 	req := l.request(sipgo.BYE)

@@ -134,6 +134,9 @@ var returned = []string{"Allow", "Accept", "Accept-Encoding", "Accept-Language",
 
 // passBack answers a request that was passed on with what the device has said.
 func (l *life) passBack(now time.Time, s *transaction.Server, res *sipgo.Response) {
+	if s.Final() {
+		return // its connection was lost meanwhile, or the call has ended
+	}
 	// No 408 but to INVITE (RFC 4320 §4.2), and no 481 in a dialog that lives on.
 	status := passedOn(refusedStatus(res.StatusCode), sipgo.StatusTemporarilyUnavailable)
 	out := sipwire.ResponseTo(s.Request(), status, "", l.tag())

@@ -145,6 +145,9 @@ func (l *life) respond(now time.Time, s *transaction.Server, status int, headers
 }
 
 func (l *life) respondWith(now time.Time, s *transaction.Server, status int, reason string, headers ...sipgo.Header) {
+	if s.Final() {
+		return // its connection was lost meanwhile, or the call has ended
+	}
 	res := sipwire.ResponseTo(s.Request(), status, reason, l.tag())
 	for _, h := range headers {
 		res.AppendHeader(h)
