@@ -33,6 +33,7 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/locate"
 	"github.com/hoorn-phone/hoorn/internal/xmpplink"
+	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
 // Config is what a [Client] is made of. Account and Credentials are required.
@@ -47,6 +48,15 @@ type Config struct {
 	// AllowPlain allows the mechanism PLAIN, which shows the password to the
 	// server. It is used only under TLS and when the server has nothing better.
 	AllowPlain bool
+
+	// Agent is who this client is among those of the account, for servers with SASL2 (XEP-0388). Without an
+	// ID there is one that lasts as long as the client; without a name of software, Software's.
+	Agent Agent
+
+	// Tokens keeps the token with which the client signs in again without the
+	// password and in one round trip, where the server has such tokens (FAST, XEP-0484). One that is kept for longer than the
+	// process needs Agent.ID. Nil keeps it in memory. A refused or expired token is deleted, and the password used.
+	Tokens TokenStore
 
 	// Server is where to connect, as "host:port", instead of what DNS says; with
 	// the scheme "xmpps://" TLS begins at once, with "wss://" it is a WebSocket. The certificate must name the account's domain all the same.
@@ -124,6 +134,16 @@ type Network struct {
 	Proxy string
 }
 
+// Agent, Token and TokenStore are of Config.
+type (
+	// Agent is who a client is among those of an account. Only the server sees it.
+	Agent = xmpplink.Agent
+	// Token signs in instead of a password. It is as secret as one, and never shown when printed or logged.
+	Token = xmpplink.Token
+	// TokenStore keeps the token of one account and client.
+	TokenStore = xmpplink.TokenStore
+)
+
 // Resolver asks DNS for Network.
 type Resolver = locate.Resolver
 
@@ -198,6 +218,8 @@ type (
 	Stage = xmpplink.Stage
 	// AuthError is a refused login, or a server that did not prove who it is.
 	AuthError = xmpplink.AuthError
+	// TasksError says that the server wants a second factor or the like (XEP-0388). An AuthError holds it.
+	TasksError = xmpplink.TasksError
 	// StreamError is how a server ended a stream (RFC 6120 §4.9).
 	StreamError = xmpplink.StreamError
 )
@@ -232,6 +254,8 @@ type Client struct {
 	mu         sync.Mutex
 	started    bool
 	extensions []*Extension
+	inline     []*xmltree.Element // of extensions; fixed by Connect
+	inlined    []string           // namespaces of those that the session began with
 	status     Status
 	changed    chan struct{} // closed and replaced when status changes
 	stream     *xmpplink.Stream

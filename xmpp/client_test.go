@@ -13,6 +13,7 @@ import (
 	"mellium.im/xmpp/ping"
 	"mellium.im/xmpp/stanza"
 
+	"github.com/hoorn-phone/hoorn/internal/xmpplink"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
@@ -41,12 +42,13 @@ func TestConnect(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	good := Config{Account: jid.MustParse("a@b"), Credentials: Password("x")}
 	for name, change := range map[string]func(*Config){
-		"no account":     func(c *Config) { c.Account = jid.JID{} },
-		"a domain":       func(c *Config) { c.Account = jid.MustParse("b") },
-		"no credentials": func(c *Config) { c.Credentials = nil },
-		"strange server": func(c *Config) { c.Server = "ftp://b" },
-		"strange proxy":  func(c *Config) { c.Network.Proxy = "ftp://b" },
-		"proxy no URL":   func(c *Config) { c.Network.Proxy = "http://user:secret@[::1" },
+		"no account":       func(c *Config) { c.Account = jid.JID{} },
+		"a domain":         func(c *Config) { c.Account = jid.MustParse("b") },
+		"no credentials":   func(c *Config) { c.Credentials = nil },
+		"strange server":   func(c *Config) { c.Server = "ftp://b" },
+		"strange proxy":    func(c *Config) { c.Network.Proxy = "ftp://b" },
+		"tokens of nobody": func(c *Config) { c.Tokens = new(xmpplink.MemoryTokens) },
+		"proxy no URL":     func(c *Config) { c.Network.Proxy = "http://user:secret@[::1" },
 	} {
 		cfg := good
 		change(&cfg)

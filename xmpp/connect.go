@@ -3,6 +3,7 @@ package xmpp
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type way struct {
 	server xmppdial.Query // with Server, if the user said where it is
 	wss    string         // the endpoint, if the user said that
 	link   xmpplink.Config
+	memory xmpplink.Memory // of servers over TCP
+	webs   xmpplink.Memory // and behind WebSockets, where TLS may end at a proxy
 
 	redirect string // where the server sent us; "" is nowhere
 	direct   bool   // that the last stream began with TLS
@@ -67,12 +70,30 @@ func (c *Client) prepare() error {
 	default:
 		w.server.Server = cfg.Server
 	}
+	agent, tokens := cfg.Agent, cfg.Tokens
+	switch {
+	case tokens != nil && agent.ID == "":
+		return errors.New("xmpp: Config.Tokens needs an Agent.ID that lasts as long")
+	case tokens == nil:
+		tokens = new(xmpplink.MemoryTokens)
+	}
+	agent.ID = cmp.Or(agent.ID, newUUID())
+	agent.Software = cmp.Or(agent.Software, cfg.Software.Name)
 	w.link = xmpplink.Config{
+		Agent: agent, Tokens: tokens, Memory: &w.memory,
 		Account: cfg.Account.Bare(), Resource: cfg.Account.Resourcepart(), Lang: cfg.Lang, TLS: base, MaxSize: cfg.MaxStanza,
 		Timing: xmpplink.Timing{Idle: cfg.Timing.Idle, Answer: cfg.Timing.Answer}, Logger: c.log, Keys: new(sasl.Keys),
-		Policy: sasl.Policy{AllowPlain: cfg.AllowPlain, Certificate: len(base.Certificates) > 0, Memory: new(sasl.Memory)},
+		Policy: sasl.Policy{AllowPlain: cfg.AllowPlain, Certificate: len(base.Certificates) > 0},
 	}
 	return nil
+}
+
+// newUUID returns a random one (RFC 9562 §5.4).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // connect makes one attempt at a stream.
@@ -84,6 +105,7 @@ func (c *Client) connect() (*xmpplink.Stream, error) {
 		return nil, &Error{Stage: xmpplink.StageAuth, Err: err}
 	}
 	w := &c.way
+	w.link.Inline = c.inline
 	w.link.Credentials = sasl.Credentials{Username: cmp.Or(creds.Username, c.cfg.Account.Localpart()), Password: creds.Password}
 	c.mu.Lock()
 	session := c.session
@@ -179,5 +201,7 @@ func (w *way) webSocket(ctx context.Context, endpoint string, session *xmpplink.
 	if err != nil {
 		return nil, &Error{Stage: xmpplink.StageConnect, Err: err}
 	}
-	return w.link.Open(ctx, &xmpplink.Conn{WebSocket: ws}, session)
+	link := w.link
+	link.Memory = &w.webs
+	return link.Open(ctx, &xmpplink.Conn{WebSocket: ws}, session)
 }

@@ -214,7 +214,7 @@ func (c *Client) decorate(p *Presence) *Presence {
 func (c *Client) offers(space, local string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stream != nil && c.stream.Features.Child(space, local) != nil
+	return c.stream != nil && c.stream.Features().Child(space, local) != nil
 }
 
 func attr(name, value string) xml.Attr { return xml.Attr{Name: xml.Name{Local: name}, Value: value} }

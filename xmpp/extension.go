@@ -3,6 +3,7 @@ package xmpp
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"mellium.im/xmpp/stanza"
 
@@ -25,6 +26,10 @@ type Extension struct {
 	// Presence looks at each presence; true takes it away.
 	Presence func(*Presence) bool
 
+	// Inline is asked for while the session is made, where the server can do both at
+	// once (XEP-0386): an element such as <enable xmlns='urn:xmpp:carbons:2'/>, of whose namespace the server says that it knows it.
+	// Client.Inlined tells Bound whether that was so. Nil asks for nothing.
+	Inline *xmltree.Element
 	// Bound is called when a new session begins, before the client sends
 	// presence; one extension after the other. It may ask the server. An error
 	// is logged, and the client goes on without the extension's service.
@@ -63,5 +68,15 @@ func (c *Client) Use(x *Extension) error {
 		c.handlers[name] = h
 	}
 	c.extensions = append(c.extensions, x)
+	if x.Inline != nil {
+		c.inline = append(c.inline, x.Inline)
+	}
 	return nil
+}
+
+// Inlined tells whether an extension's Inline, by its namespace, was taken when the present session was made.
+func (c *Client) Inlined(space string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.inlined, space)
 }

@@ -78,6 +78,7 @@ func (c *Client) serve(stream *xmpplink.Stream) error {
 	old := c.session
 	if fresh {
 		c.epoch++
+		c.inlined = stream.Inlined
 		c.failWaiters(ErrUnknown)
 	}
 	c.stream, c.session = stream, session

@@ -1,5 +1,6 @@
 // Package sasl is the SASL mechanisms of XMPP (RFC 4422, RFC 6120 §6), both sides: SCRAM with SHA-1, SHA-256 and SHA-512 (RFC 5802, RFC 7677,
-// draft-melnikov-scram-sha-512), each with and without channel binding, PLAIN (RFC 4616) and EXTERNAL (RFC 4422 appendix A).
+// draft-melnikov-scram-sha-512), each with and without channel binding, PLAIN (RFC 4616), EXTERNAL (RFC 4422 appendix A), and
+// hashed tokens (draft-schmaus-kitten-sasl-ht).
 //
 // A client calls [Select] with what the server offered and what the account allows. It gets choices to try in their order; each makes a [Mechanism],
 // which takes the server's messages and gives the client's. A [Server] is the other half, for servers in tests.

@@ -92,18 +92,21 @@ func FuzzServer(f *testing.F) {
 	f.Add(uint8(1), []byte("p=tls-exporter,,n=user,r=x"), []byte("c=biws,r=x,p=AAAA"))
 	f.Add(uint8(6), []byte("\x00user\x00pen"), []byte(nil))
 	f.Add(uint8(7), []byte("user"), []byte(nil))
+	mechanisms := slices.Concat(allMechanisms, allTokens[:4])
+	f.Add(uint8(len(allMechanisms)), []byte("user\x00token"), []byte(nil))
 	// Few iterations: the point is the messages.
 	stored, err := NewStored(SHA1, "pencil-that-nobody-guesses", []byte("salt"), 1)
 	if err != nil {
 		f.Fatal(err)
 	}
 	cfg := &ServerConfig{
-		Offer:   &Offer{Mechanisms: allMechanisms},
+		Offer:   &Offer{Mechanisms: mechanisms},
+		Token:   func(string, string) (string, error) { return "token-that-nobody-guesses", nil },
 		Lookup:  func(string, Hash) (Stored, error) { return stored, nil },
 		Binding: func(Binding) ([]byte, error) { return []byte("data"), nil },
 	}
 	f.Fuzz(func(t *testing.T, which uint8, a, b []byte) {
-		s, err := NewServer(allMechanisms[int(which)%len(allMechanisms)], cfg)
+		s, err := NewServer(mechanisms[int(which)%len(mechanisms)], cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

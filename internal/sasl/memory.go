@@ -74,6 +74,16 @@ func (m *Memory) working(list []Binding) []Binding {
 	return slices.DeleteFunc(slices.Clone(list), func(b Binding) bool { return slices.Contains(m.broken, b) })
 }
 
+// bound tells whether a channel binding has worked.
+func (m *Memory) bound() bool {
+	if m == nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.level.bound
+}
+
 // filter leaves out choices that are worse than what worked before.
 func (m *Memory) filter(list []Choice) ([]Choice, error) {
 	if m == nil {

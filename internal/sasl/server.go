@@ -24,6 +24,8 @@ type ServerConfig struct {
 	External string
 	// Binding returns the data of a channel binding. The zero value has none, so that all -PLUS mechanisms fail; see [ServerBinding].
 	Binding func(Binding) ([]byte, error)
+	// Token returns the token that a user has for one of the mechanisms of [Policy.Tokens]. The zero value has none.
+	Token func(username, mechanism string) (string, error)
 	// Protect sends the hash of the offer (XEP-0474) and the version of TLS (XEP-0515).
 	Protect bool
 	// Rand is where nonces come from. nil: crypto/rand.
@@ -48,8 +50,10 @@ type Server struct {
 	cfg   *ServerConfig
 	hash  Hash
 	bound bool
-	state state
-	asked bool // for the initial response
+
+	tokened bool
+	state   state
+	asked   bool // for the initial response
 
 	username string
 	authzID  string
@@ -71,11 +75,18 @@ func NewServer(mechanism string, cfg *ServerConfig) (*Server, error) {
 	if !known {
 		s.hash, s.bound, known = parseMechanism(mechanism)
 	}
+	if !known {
+		_, known = parseToken(mechanism)
+		s.tokened = known
+	}
 	if !offered || !known {
 		return nil, &Failure{Condition: InvalidMechanism}
 	}
 	return s, nil
 }
+
+// Name is the mechanism.
+func (s *Server) Name() string { return s.name }
 
 // Username is who signed in. It is empty until Next has said done; after EXTERNAL it is [ServerConfig].External.
 func (s *Server) Username() string {
@@ -106,6 +117,9 @@ func (s *Server) Next(response []byte) (challenge []byte, done bool, err error) 
 		err, done = s.plain(message), true
 	case s.state == begun && s.name == external:
 		err, done = s.external(message), true
+	case s.state == begun && s.tokened:
+		challenge, err = s.hashedToken(message)
+		done = true
 	case s.state == begun:
 		challenge, err = s.first(message)
 		s.state = sent

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hoorn-phone/hoorn/internal/sasl"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
@@ -17,19 +18,16 @@ const (
 // maxRounds bounds the challenges of one mechanism.
 const maxRounds = 8
 
-// authenticate tries mechanisms until one succeeds (RFC 6120 §6).
-func (n *negotiation) authenticate() error {
-	offer := &sasl.Offer{TLS: n.t.tls()}
-	for m := range n.features.Child(nsSASL, "mechanisms").Named(nsSASL, "mechanism") {
-		offer.Mechanisms = append(offer.Mechanisms, m.Text())
-	}
+// signIn tries the mechanisms on offer until one succeeds (RFC 6120 §6).
+func (n *negotiation) signIn(mechanisms []string, try func(sasl.Mechanism) error) error {
+	offer := &sasl.Offer{TLS: n.t.tls(), Mechanisms: mechanisms}
 	if cb := n.features.Child(nsBinding, "sasl-channel-binding"); cb != nil {
 		offer.Bindings = []string{}
 		for b := range cb.Named(nsBinding, "channel-binding") {
 			offer.Bindings = append(offer.Bindings, b.Get("type"))
 		}
 	}
-	choices, err := sasl.Select(offer, &n.cfg.Policy)
+	choices, err := sasl.Select(offer, n.policy())
 	if err != nil {
 		return &AuthError{Err: err}
 	}
@@ -37,7 +35,9 @@ func (n *negotiation) authenticate() error {
 	for _, c := range choices {
 		m, err := c.Client(&n.cfg.Credentials, n.cfg.Keys)
 		if err == nil {
-			err = n.try(m)
+			err = try(m)
+		} else {
+			err = &abortError{err}
 		}
 		if err == nil {
 			return nil
@@ -48,6 +48,20 @@ func (n *negotiation) authenticate() error {
 		}
 	}
 	return n.refused(choices[len(choices)-1].Mechanism, refused)
+}
+
+// authenticate signs in by SASL as RFC 6120 §6 has it.
+func (n *negotiation) authenticate() error {
+	return n.signIn(texts(n.features.Child(nsSASL, "mechanisms"), nsSASL, "mechanism"), n.try)
+}
+
+// texts are the texts of all children with a name.
+func texts(e *xmltree.Element, space, local string) []string {
+	var list []string
+	for c := range e.Named(space, local) {
+		list = append(list, c.Text())
+	}
+	return list
 }
 
 // refused makes an AuthError of what concerns the login; errors of the stream stay what they are.
@@ -82,41 +96,55 @@ func (n *negotiation) try(m sasl.Mechanism) error {
 	if err := n.send(auth); err != nil {
 		return err
 	}
+	_, err = n.converse(m, nsSASL)
+	return err
+}
+
+// converse answers challenges until the server has decided. Both versions of SASL have the same elements, with the
+// namespace of each; success is returned.
+func (n *negotiation) converse(m sasl.Mechanism, space string) (*xmltree.Element, error) {
 	for range maxRounds {
 		e, err := n.next()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		data, err := decode(e.Text())
+		if e.Name.Space != space {
+			return nil, unexpected(e)
+		}
+		text := e.Text()
+		if space == nsSASL2 && e.Name.Local != "challenge" {
+			text = e.Child(nsSASL2, "additional-data").Text()
+		}
+		data, err := decode(text)
 		switch {
-		case e.Name.Space != nsSASL:
-			return unexpected(e)
 		case e.Name.Local == "failure":
-			return &sasl.Failure{Condition: condition(e, nsSASL), Text: e.Child(nsSASL, "text").Text()}
+			return nil, &sasl.Failure{Condition: condition(e, nsSASL), Text: e.Child(space, "text").Text()}
+		case e.Name.Local == "continue" && space == nsSASL2:
+			return nil, n.abort(tasks(e), space)
 		case err != nil:
-			return n.abort(err)
+			return nil, n.abort(err, space)
 		case e.Name.Local == "success":
 			if err := m.Done(data); err != nil {
-				return &abortError{err}
+				return nil, &abortError{err}
 			}
-			return nil
+			return e, nil
 		case e.Name.Local != "challenge":
-			return unexpected(e)
+			return nil, unexpected(e)
 		}
 		response, err := m.Next(data)
 		if err != nil {
-			return n.abort(err)
+			return nil, n.abort(err, space)
 		}
-		if err := n.send(xmltree.New(nsSASL, "response").AddText(base64.StdEncoding.EncodeToString(response))); err != nil {
-			return err
+		if err := n.send(xmltree.New(space, "response").AddText(base64.StdEncoding.EncodeToString(response))); err != nil {
+			return nil, err
 		}
 	}
-	return n.abort(fmt.Errorf("more than %d challenges", maxRounds))
+	return nil, n.abort(fmt.Errorf("more than %d challenges", maxRounds), space)
 }
 
 // abort tells the server that we give up (RFC 6120 §6.4.4), and hears it say that it knows. Why is ours alone.
-func (n *negotiation) abort(err error) error {
-	if n.send(xmltree.New(nsSASL, "abort")) == nil {
+func (n *negotiation) abort(err error, space string) error {
+	if n.send(xmltree.New(space, "abort")) == nil {
 		n.next()
 	}
 	return &abortError{err}
@@ -131,7 +159,7 @@ func encode(b []byte) string {
 }
 
 func decode(s string) ([]byte, error) {
-	if s == "=" || s == "" {
+	if s = strings.TrimSpace(s); s == "=" || s == "" {
 		return nil, nil
 	}
 	return base64.StdEncoding.DecodeString(s)

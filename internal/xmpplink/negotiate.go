@@ -37,6 +37,15 @@ type Config struct {
 	Policy      sasl.Policy
 	Keys        *sasl.Keys // that earlier logins left; nil remembers nothing
 
+	// Agent is who this client is among those of the account; the zero value tells nothing and goes without tokens.
+	Agent Agent
+	// Tokens keeps what signs in again without a password (XEP-0484). Nil: none are asked for.
+	Tokens TokenStore
+	// Inline is asked for with the resource where the server can do both at once (XEP-0386): elements of which it lists the namespaces.
+	Inline []*xmltree.Element
+	// Memory is what earlier streams left; nil remembers nothing.
+	Memory *Memory
+
 	// NoManagement leaves out stream management (XEP-0198).
 	NoManagement bool
 	// MaxSize is the longest stanza that is taken, in bytes; 0 means 1 MB.
@@ -63,6 +72,10 @@ type negotiation struct {
 	target   xmppdial.Target
 	session  *Session // to be resumed, or nil
 	features *xmltree.Element
+
+	token   *Token   // that is tried
+	spent   bool     // it was tried
+	inlined []string // namespaces of what was asked for with the session
 }
 
 // Open negotiates a stream on a connection, which it owns from now on. session,
@@ -107,40 +120,61 @@ func (c *Config) transport(ctx context.Context, conn *Conn) (transport, error) {
 }
 
 func (n *negotiation) run(ctx context.Context) (*Stream, error) {
-	if err := n.open(); err != nil {
-		return nil, at(StageOpen, err)
-	}
 	if n.t.tls() == nil {
+		if err := n.open(nil); err != nil {
+			return nil, at(StageOpen, err)
+		}
 		if err := n.startTLS(ctx); err != nil {
 			return nil, at(StageTLS, err)
 		}
-		if err := n.open(); err != nil {
-			return nil, at(StageOpen, err)
-		}
+	}
+	if s, err := n.begin(ctx); s != nil || err != nil {
+		return s, err
+	}
+	if s, err := n.sasl2(ctx); s != nil || err != nil {
+		return s, err
 	}
 	if err := n.authenticate(); err != nil {
 		return nil, at(StageAuth, err)
 	}
-	if err := n.open(); err != nil {
+	if err := n.open(nil); err != nil {
 		return nil, at(StageOpen, err)
 	}
 	s, err := n.bind()
 	return s, at(StageBind, err)
 }
 
-// open begins a stream and waits for its features (RFC 6120 §4.3.2).
-func (n *negotiation) open() error {
+// policy is the account's, with what is remembered of the server.
+func (n *negotiation) policy() *sasl.Policy {
+	p := n.cfg.Policy
+	if n.cfg.Memory != nil {
+		p.Memory = &n.cfg.Memory.SASL
+	}
+	return &p
+}
+
+// open begins a stream and waits for its features (RFC 6120 §4.3.2). with, unless nil, goes right behind the header.
+func (n *negotiation) open(with *xmltree.Element) error {
 	o := &xmppstream.Open{To: n.cfg.Account.Domainpart(), Version: "1.0", Lang: n.cfg.Lang}
 	if n.t.tls() != nil {
 		o.From = n.cfg.Account.Bare().String() // RFC 6120 §4.7.1: not in clear text
 	}
-	theirs, err := n.t.open(o)
+	var xml []byte
+	if with != nil {
+		xml = with.AppendXML(nil, n.t.space())
+	}
+	theirs, err := n.t.open(o, xml)
 	if err != nil {
 		return err
 	}
 	if major, _, _ := strings.Cut(theirs.Version, "."); major != "1" {
 		return fmt.Errorf("the server speaks version %.10q of XMPP", theirs.Version)
 	}
+	return n.offered()
+}
+
+// offered waits for the server's features.
+func (n *negotiation) offered() error {
 	e, err := n.next()
 	if err != nil {
 		return err
@@ -210,19 +244,17 @@ func (n *negotiation) bind() (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if managed {
-		if err := n.enable(session); err != nil {
-			return nil, err
-		}
-	}
 	s := n.stream(session)
 	s.Lost = lost
+	if managed {
+		s.enable()
+	}
 	return s, nil
 }
 
 func (n *negotiation) stream(session *Session) *Stream {
 	s := newStream(n.t, session, n.cfg.logger(), n.cfg.Timing)
-	s.Features = n.features
+	s.offer(n.features)
 	return s
 }
 
@@ -231,33 +263,48 @@ type resumeError struct{ condition string }
 
 func (e *resumeError) Error() string { return "the server does not resume the session: " + e.condition }
 
-// resume goes on with a session (XEP-0198 §5): what the server has is settled, the rest is sent again.
+// resume goes on with a session (XEP-0198 §5).
 func (n *negotiation) resume() (*Stream, error) {
-	c := &n.session.count
-	r := xmltree.New(NSManagement, "resume").Set("h", strconv.FormatUint(uint64(c.in), 10)).Set("previd", n.session.id)
-	if err := n.send(r); err != nil {
+	if err := n.send(n.session.resumption()); err != nil {
 		return nil, err
 	}
 	e, err := n.next()
-	if err != nil {
-		return nil, err
-	}
-	h, counted, err := handled(e)
 	switch {
 	case err != nil:
 		return nil, err
 	case e.Is(NSManagement, "failed"):
-		if counted { // what it has nevertheless
-			if done, err := c.ack(h); err == nil {
-				settle(done)
-			}
-		}
-		return nil, &resumeError{condition(e, "urn:ietf:params:xml:ns:xmpp-stanzas")}
+		return nil, n.session.refused(e)
 	case !e.Is(NSManagement, "resumed"):
 		return nil, unexpected(e)
+	}
+	return n.resumed(e)
+}
+
+// resumption is the wish to go on with a session.
+func (s *Session) resumption() *xmltree.Element {
+	return xmltree.New(NSManagement, "resume").Set("h", strconv.FormatUint(uint64(s.count.in), 10)).Set("previd", s.id)
+}
+
+// refused takes a <failed/>: it may say what the server has nevertheless.
+func (s *Session) refused(e *xmltree.Element) error {
+	if h, ok, err := handled(e); ok && err == nil {
+		if done, err := s.count.ack(h); err == nil {
+			settle(done)
+		}
+	}
+	return &resumeError{condition(e, "urn:ietf:params:xml:ns:xmpp-stanzas")}
+}
+
+// resumed takes a <resumed/>: what the server has is settled, the rest is sent again.
+func (n *negotiation) resumed(e *xmltree.Element) (*Stream, error) {
+	h, counted, err := handled(e)
+	switch {
+	case err != nil:
+		return nil, err
 	case !counted:
 		return nil, errors.New("a resumption without a count")
 	}
+	c := &n.session.count
 	done, err := c.ack(h)
 	if err != nil {
 		return nil, err
@@ -338,25 +385,6 @@ func (n *negotiation) bound(address string) (*Session, error) {
 		return nil, fmt.Errorf("bound to %.100q", address)
 	}
 	return &Session{JID: j}, nil
-}
-
-// enable turns stream management on (XEP-0198 §3). What is sent counts from here.
-func (n *negotiation) enable(s *Session) error {
-	if err := n.send(xmltree.New(NSManagement, "enable").Set("resume", "true")); err != nil {
-		return err
-	}
-	e, err := n.next()
-	if err != nil {
-		return err
-	}
-	switch {
-	case e.Is(NSManagement, "failed"):
-		return nil // we can live without
-	case !e.Is(NSManagement, "enabled"):
-		return unexpected(e)
-	}
-	s.enabled(e)
-	return nil
 }
 
 // enabled takes what the server promises (XEP-0198 §3).

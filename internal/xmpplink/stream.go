@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -87,28 +88,32 @@ func (s *Session) Abandon() {
 
 // Stream is a stream that is ready for stanzas. Send may be called by anybody; Run by one goroutine, once.
 type Stream struct {
-	Features *xmltree.Element // that the server offers now
-	Resumed  bool             // the session goes on: nothing was lost
+	Resumed bool // the session goes on: nothing was lost
 	// Lost tells why a resumption was refused; nil if none was tried.
 	Lost error
+	// Inlined are the namespaces of Config.Inline that the server took with the session.
+	Inlined []string
 
 	log     *slog.Logger
 	timing  Timing
 	t       transport
 	session *Session
 
-	mu      sync.Mutex
-	room    chan struct{} // closed when there may be room again; nil if nobody waits
-	pending []byte        // to be written
-	starts  []int         // where elements begin in it
-	spare   []byte        // the buffer that was written last
-	writing bool
-	asked   bool // an <r/> has no answer yet
-	since   int  // stanzas since the last <r/>
-	idle    *time.Timer
-	probed  bool
-	closing bool  // our footer is queued
-	err     error // why it ended
+	features atomic.Pointer[xmltree.Element]
+
+	mu       sync.Mutex
+	room     chan struct{} // closed when there may be room again; nil if nobody waits
+	pending  []byte        // to be written
+	starts   []int         // where elements begin in it
+	spare    []byte        // the buffer that was written last
+	writing  bool
+	enabling bool // <enable/> has no answer yet
+	asked    bool // an <r/> has no answer yet
+	since    int  // stanzas since the last <r/>
+	idle     *time.Timer
+	probed   bool
+	closing  bool  // our footer is queued
+	err      error // why it ended
 
 	ctx    context.Context // ends with the stream
 	cancel context.CancelCauseFunc
@@ -117,6 +122,12 @@ type Stream struct {
 // Session is what can be resumed when the stream has ended. It must not be
 // touched before Run has returned.
 func (s *Stream) Session() *Session { return s.session }
+
+// Features is what the server offers now.
+func (s *Stream) Features() *xmltree.Element { return s.features.Load() }
+
+// offer takes the features of the server.
+func (s *Stream) offer(features *xmltree.Element) { s.features.Store(features) }
 
 // Secure tells by which version of TLS the stream is protected.
 func (s *Stream) Secure() (version uint16) {
@@ -259,9 +270,18 @@ func (s *Stream) flush() {
 	s.writing = false
 }
 
+// enable turns stream management on (XEP-0198 §3). What is sent counts from here; nobody waits for the
+// answer, which saves a round trip.
+func (s *Stream) enable() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.session.managed, s.enabling = true, true
+	s.write(xmltree.New(NSManagement, "enable").Set("resume", "true").AppendXML(nil, s.t.space()))
+}
+
 // shouldAsk tells whether it is time for an <r/>; s.mu is held. One at a time
 // is under way, so that the server is not asked more often than it can answer.
-func (s *Stream) shouldAsk() bool { return s.session.managed && !s.asked && s.since > 0 }
+func (s *Stream) shouldAsk() bool { return s.session.managed && !s.enabling && !s.asked && s.since > 0 }
 
 // ask queues an <r/> (XEP-0198 §4); s.mu is held.
 func (s *Stream) ask() {
@@ -336,6 +356,9 @@ func (s *Stream) dispatch(e *xmltree.Element, handle func(*xmltree.Element)) err
 		return s.management(e)
 	case e.Is(xmltree.NSStream, "error"):
 		return streamError(e)
+	case e.Is(xmltree.NSStream, "features"): // those after a resumption by SASL2
+		s.offer(e)
+		return nil
 	}
 	handle(e)
 	if e.Name.Space == s.t.content() && isStanza(e.Name.Local) {
@@ -354,6 +377,8 @@ func (s *Stream) management(e *xmltree.Element) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e.Name.Local {
+	case "enabled", "failed":
+		s.answered(e)
 	case "r":
 		s.write(s.session.count.answer().AppendXML(nil, s.t.space()))
 	case "a":
@@ -375,6 +400,26 @@ func (s *Stream) management(e *xmltree.Element) error {
 		}
 	}
 	return nil
+}
+
+// answered takes the answer to <enable/>; s.mu is held.
+func (s *Stream) answered(e *xmltree.Element) {
+	if !s.enabling {
+		return
+	}
+	s.enabling = false
+	if e.Name.Local == "enabled" {
+		s.session.enabled(e)
+		s.session.count.in = 0 // what was received counts from here
+		if s.shouldAsk() && !s.writing {
+			s.ask()
+		}
+		return
+	}
+	// We can live without: what was written is written.
+	s.session.managed = false
+	settle(s.session.count.drop())
+	s.free()
 }
 
 // heard notes that the server is alive.
@@ -414,7 +459,7 @@ func (s *Stream) probe() {
 		s.failed(&Error{StageStream, ErrSilent})
 	default:
 		s.probed = true
-		if s.session.managed {
+		if s.session.managed && !s.enabling {
 			s.ask()
 		} else {
 			// Any answer will do, also an error (XEP-0199 §4.2).
@@ -440,7 +485,7 @@ func (s *Stream) Close(ctx context.Context) {
 	defer stop()
 	s.mu.Lock()
 	if s.err == nil && !s.closing {
-		if s.session.managed {
+		if s.session.managed && !s.enabling {
 			// So that the server does not store what was handled as undelivered (XEP-0198 §4).
 			s.write(s.session.count.answer().AppendXML(nil, s.t.space()))
 		}

@@ -17,9 +17,9 @@ import (
 // transport carries elements: over TCP with one XML stream, or over WebSocket
 // with a message for each (RFC 7395). Reading is for one goroutine at a time, writing for another.
 type transport interface {
-	// open sends our header and waits for the other's. It is called again when
-	// the stream starts anew.
-	open(*xmppstream.Open) (*xmppstream.Open, error)
+	// open sends our header, with an element right behind it unless that is empty, and waits for
+	// the other's header. It is called again when the stream starts anew.
+	open(o *xmppstream.Open, with []byte) (*xmppstream.Open, error)
 	// next waits for an element. One that is not allowed is a *skipped. The end of
 	// the stream is ErrPeerClosed.
 	next() (*xmltree.Element, error)
@@ -64,12 +64,12 @@ func newTCP(conn net.Conn, ns string, maxSize int) *tcp {
 	return t
 }
 
-func (t *tcp) open(o *xmppstream.Open) (*xmppstream.Open, error) {
+func (t *tcp) open(o *xmppstream.Open, with []byte) (*xmppstream.Open, error) {
 	o.Space = t.ns
 	if t.parser != nil {
 		t.scan.Restart(t.conn)
 	}
-	if _, err := t.conn.Write(o.AppendHeader(nil)); err != nil {
+	if _, err := t.conn.Write(append(o.AppendHeader(nil), with...)); err != nil {
 		return nil, err
 	}
 	p, err := t.scan.Next()

@@ -30,9 +30,14 @@ func newWS(conn *xmppdial.WebSocket, maxSize int) *ws {
 	return w
 }
 
-func (w *ws) open(o *xmppstream.Open) (*xmppstream.Open, error) {
+func (w *ws) open(o *xmppstream.Open, with []byte) (*xmppstream.Open, error) {
 	if err := w.conn.WriteMessage(w.ctx, o.Element().AppendXML(nil, "")); err != nil {
 		return nil, err
+	}
+	if len(with) > 0 {
+		if err := w.conn.WriteMessage(w.ctx, with); err != nil {
+			return nil, err
+		}
 	}
 	e, err := w.next()
 	if err != nil {
