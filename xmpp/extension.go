@@ -3,8 +3,10 @@ package xmpp
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
@@ -79,4 +81,13 @@ func (c *Client) Inlined(space string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Contains(c.inlined, space)
+}
+
+// Logger is where the client logs, for its extensions; never nil.
+func (c *Client) Logger() *slog.Logger { return c.log }
+
+// FromOwn tells whether a stanza from an address speaks for our own account: it has none, or the bare one. The
+// server puts it there, and nobody else can (RFC 6120 §8.1.2.1).
+func (c *Client) FromOwn(from jid.JID) bool {
+	return from.Domainpart() == "" || from.Equal(c.Account())
 }

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -155,6 +156,20 @@ func parseError(e *xmltree.Element) stanza.Error {
 		}
 	}
 	return err
+}
+
+// parsers parse stanzas that are inside others.
+var parsers = sync.Pool{New: func() any { return new(parser) }}
+
+// ParseMessage reads a message that came inside something else, such as a forwarded one (XEP-0297). Nobody has
+// checked its sender. It fails if it is no message, or has an address that is none.
+func ParseMessage(e *xmltree.Element) (*Message, error) {
+	if !e.Is(NSClient, "message") {
+		return nil, errors.New("xmpp: not a message")
+	}
+	p := parsers.Get().(*parser)
+	defer parsers.Put(p)
+	return p.message(e)
 }
 
 // errAddress says that a stanza has no usable address: it is dropped (RFC 6120 §8.1.2).

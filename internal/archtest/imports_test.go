@@ -10,7 +10,7 @@ var forTests = []string{
 	"./sip/siptest/...", "./media/mediatest/...", "./xmpp/xmpptest/...",
 	"./internal/peertest/...", "./internal/testca/...", "./internal/memnet/...",
 	"./internal/interop/...", "./internal/e2e/...", "./internal/archtest/...",
-	"./internal/load/...",
+	"./internal/load/...", "./internal/xmppstage/...",
 }
 
 // rule forbids packages to import others.
