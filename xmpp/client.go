@@ -220,6 +220,8 @@ type (
 	AuthError = xmpplink.AuthError
 	// TasksError says that the server wants a second factor or the like (XEP-0388). An AuthError holds it.
 	TasksError = xmpplink.TasksError
+	// SizeError says that a stanza is longer than the server takes (XEP-0478), and was not sent.
+	SizeError = xmpplink.SizeError
 	// StreamError is how a server ended a stream (RFC 6120 §4.9).
 	StreamError = xmpplink.StreamError
 )
@@ -265,6 +267,7 @@ type Client struct {
 	waiting    int // requests of others that are not answered yet
 	adapter    *mellium.Session
 	shown      *Presence // what everybody sees; nil before the first
+	inactive   bool      // XEP-0352
 	retry      chan struct{}
 	closing    bool
 

@@ -335,6 +335,7 @@ S: <iq type='result' from='romeo@example.net' id='{id}'/><a xmlns='urn:xmpp:sm:3
 		if err := errors.Join(sent.Wait(s.Context()), <-answer); err != nil {
 			s.Error(err)
 		}
+		synctest.Wait()
 		if st := c.Status(); st.State != Online || !st.Resumed || time.Since(start) > time.Second || resumed != 1 || lost != 1 {
 			s.Errorf("%+v after %v, resumed %d, lost %d", st, time.Since(start), resumed, lost)
 		}

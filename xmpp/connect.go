@@ -32,7 +32,7 @@ type way struct {
 	webs   xmpplink.Memory // and behind WebSockets, where TLS may end at a proxy
 
 	redirect string // where the server sent us; "" is nowhere
-	direct   bool   // that the last stream began with TLS
+	direct   bool   // that the last connection began with TLS
 }
 
 func (c *Client) prepare() error {
@@ -128,15 +128,25 @@ func (c *Client) connect() (*xmpplink.Stream, error) {
 
 // attempt tries all ways to the server.
 func (w *way) attempt(ctx context.Context, session *xmpplink.Session) (*xmpplink.Stream, error) {
-	if w.wss != "" {
+	switch at := w.redirect; {
+	case strings.HasPrefix(at, "wss://"):
+		return w.webSocket(ctx, at, session)
+	case w.wss != "" && at == "":
 		return w.webSocket(ctx, w.wss, session)
+	case strings.Contains(at, "://"):
+		return nil, &Error{Stage: xmpplink.StageLocate, Err: fmt.Errorf("the server sends us to %.200q", at)} // RFC 7395 §3.6.1 knows others, of which none is as safe
+	case at != "":
+		return w.tcp(ctx, w.elsewhere(at), session)
 	}
-	query := w.server
-	if at := cmp.Or(w.redirect, session.Location()); at != "" {
-		query.Server, query.Direct = at, w.direct
+	if at := session.Location(); at != "" {
+		stream, err := w.tcp(ctx, w.elsewhere(at), session)
+		if err == nil || !reachable(err) || ctx.Err() != nil {
+			return stream, err
+		}
+		// XEP-0198 §5: it was where the server preferred it.
 	}
-	stream, err := w.tcp(ctx, query, session)
-	if err == nil || query.Server != "" || !reachable(err) {
+	stream, err := w.tcp(ctx, w.server, session)
+	if err == nil || w.server.Server != "" || !reachable(err) || ctx.Err() != nil {
 		return stream, err
 	}
 	// XEP-0156: what DNS led to has failed; a network that lets only HTTPS through may do.
@@ -150,6 +160,13 @@ func (w *way) attempt(ctx context.Context, session *xmpplink.Session) (*xmpplink
 		}
 	}
 	return nil, errors.Join(err, failed)
+}
+
+// elsewhere is another host of the same server, with TLS as before.
+func (w *way) elsewhere(at string) xmppdial.Query {
+	query := w.server
+	query.Server, query.Direct = at, w.direct
+	return query
 }
 
 // reachable tells whether another way to the server may help: it was not reached, or not safely.
@@ -183,9 +200,9 @@ func (w *way) tcp(ctx context.Context, query xmppdial.Query, session *xmpplink.S
 			}
 			return nil, &Error{Stage: xmpplink.StageConnect, Err: err}
 		}
+		w.direct = target.Direct
 		stream, err := w.link.Open(ctx, &xmpplink.Conn{Net: conn, Target: target}, session)
 		if err == nil {
-			w.direct = target.Direct
 			return stream, nil
 		}
 		if !reachable(err) {

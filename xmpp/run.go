@@ -13,12 +13,14 @@ import (
 func (c *Client) run() {
 	defer c.wg.Done()
 	var err error
-	for failures := 0; ; {
+	for failures, redirects := 0, 0; ; {
 		c.setStatus(Status{State: Connecting})
 		var stream *xmpplink.Stream
 		if stream, err = c.connect(); err == nil {
 			failures = 0
+			begun := time.Now()
 			err = c.serve(stream)
+			redirects = c.redirected(err, redirects, time.Since(begun))
 		}
 		if c.ctx.Err() != nil {
 			err = context.Cause(c.ctx)
@@ -37,10 +39,28 @@ func (c *Client) run() {
 	c.finish(err)
 }
 
-// pause waits before the next attempt. A stream that was lost is replaced at once.
+// settled is how long a stream has to last so that a redirection at its end is the first in a row.
+const settled = time.Minute
+
+// redirected follows a see-other-host at the end of a stream, unless too many came in a row. It returns how many those are.
+func (c *Client) redirected(err error, before int, lasted time.Duration) int {
+	var other *StreamError
+	if !errors.As(err, &other) || other.Host == "" {
+		return 0
+	}
+	if lasted >= settled {
+		before = 0
+	}
+	if before++; before <= maxRedirects {
+		c.way.redirect = other.Host
+	}
+	return before
+}
+
+// pause waits before the next attempt. A stream that was lost, or sent us elsewhere, is replaced at once.
 func (c *Client) pause(failures int, err error) bool {
 	var d time.Duration
-	if failures > 0 || !streamLost(err) {
+	if failures > 0 || !streamLost(err) && c.way.redirect == "" {
 		low, high := orDefault(c.cfg.Timing.MinRetry, time.Second), orDefault(c.cfg.Timing.MaxRetry, 2*time.Minute)
 		d = min(high, low<<min(max(failures-1, 0), 20))
 		d = d/2 + rand.N(d/2+1)
@@ -82,6 +102,9 @@ func (c *Client) serve(stream *xmpplink.Stream) error {
 		c.failWaiters(ErrUnknown)
 	}
 	c.stream, c.session = stream, session
+	if c.inactive {
+		tell(stream, false)
+	}
 	c.mu.Unlock()
 	if fresh {
 		old.Abandon()
@@ -100,10 +123,6 @@ func (c *Client) serve(stream *xmpplink.Stream) error {
 	}
 	c.mu.Unlock()
 	<-ready
-	var other *StreamError
-	if errors.As(err, &other) {
-		c.way.redirect = other.Host
-	}
 	for _, x := range c.extensions {
 		if x.Lost != nil {
 			x.Lost(err)

@@ -111,6 +111,9 @@ type Stream struct {
 	asked    bool // an <r/> has no answer yet
 	since    int  // stanzas since the last <r/>
 	idle     *time.Timer
+	limits   limits
+	heardAt  time.Time // when something arrived last
+	wroteAt  time.Time // when something was written last
 	probed   bool
 	closing  bool  // our footer is queued
 	err      error // why it ended
@@ -127,7 +130,12 @@ func (s *Stream) Session() *Session { return s.session }
 func (s *Stream) Features() *xmltree.Element { return s.features.Load() }
 
 // offer takes the features of the server.
-func (s *Stream) offer(features *xmltree.Element) { s.features.Store(features) }
+func (s *Stream) offer(features *xmltree.Element) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.features.Store(features)
+	s.limits = readLimits(features)
+}
 
 // Secure tells by which version of TLS the stream is protected.
 func (s *Stream) Secure() (version uint16) {
@@ -145,11 +153,12 @@ func newStream(t transport, session *Session, log *slog.Logger, timing Timing) *
 
 // Send queues a stanza. It waits while too much is queued already. The result
 // is settled when the server has confirmed it or cannot any more; without
-// stream management when it is written. Err tells that the stanza was not taken.
+// stream management when it is written. Err tells that the stanza was not taken: it is a
+// *SizeError if the server would not have.
 func (s *Stream) Send(ctx context.Context, e *xmltree.Element) (*Sent, error) {
 	xml := e.AppendXML(nil, s.t.space())
 	s.mu.Lock()
-	for s.err == nil && !s.closing && s.full(len(xml)) {
+	for s.err == nil && !s.closing && s.limits.check(len(xml)) == nil && s.full(len(xml)) {
 		if s.room == nil {
 			s.room = make(chan struct{})
 		}
@@ -175,7 +184,7 @@ func (s *Stream) TrySend(e *xmltree.Element) (*Sent, error) {
 	xml := e.AppendXML(nil, s.t.space())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err == nil && s.full(len(xml)) {
+	if s.err == nil && s.limits.check(len(xml)) == nil && s.full(len(xml)) {
 		return nil, ErrFull
 	}
 	return s.queue(xml)
@@ -188,6 +197,9 @@ func (s *Stream) Context() context.Context { return s.ctx }
 func (s *Stream) queue(xml []byte) (*Sent, error) {
 	if s.err != nil || s.closing {
 		return nil, cmp.Or(s.err, ErrClosed)
+	}
+	if err := s.limits.check(len(xml)); err != nil {
+		return nil, err
 	}
 	sent := newSent(xml)
 	if s.session.managed {
@@ -232,6 +244,7 @@ func (s *Stream) write(xml []byte) {
 		s.pending, s.spare = s.spare[:0], nil
 	}
 	s.starts = append(s.starts, len(s.pending))
+	s.wroteAt = time.Now()
 	s.pending = append(s.pending, xml...)
 	if !s.writing {
 		s.writing = true
@@ -426,33 +439,63 @@ func (s *Stream) answered(e *xmltree.Element) {
 func (s *Stream) heard() {
 	s.mu.Lock()
 	s.probed = false
-	s.arm()
+	s.heardAt = time.Now()
 	s.mu.Unlock()
 }
 
-// arm sets the time at which the server is asked for a sign of life; s.mu is held.
+// arm makes the stream look after a while whether the server is alive; s.mu is held. The timer is not moved with
+// each stanza: it looks at the clock when it rings.
 func (s *Stream) arm() {
-	d := s.timing.idle()
-	if d < 0 || s.err != nil {
+	if s.timing.idle() < 0 || s.err != nil {
 		return
+	}
+	s.heardAt = time.Now()
+	if s.wroteAt.IsZero() {
+		s.wroteAt = s.heardAt
 	}
 	if s.idle == nil {
-		s.idle = time.AfterFunc(d, s.quiet)
-		return
+		s.idle = time.AfterFunc(time.Until(s.due()), s.quiet)
 	}
-	s.idle.Reset(d)
 }
 
-// quiet is called when nothing has arrived for a while.
-func (s *Stream) quiet() { s.probe() }
+// due is when the server is asked for a sign of life, or shown one; s.mu is held.
+func (s *Stream) due() time.Time {
+	due := s.heardAt.Add(s.timing.idle())
+	if s.limits.idle > 0 {
+		if t := s.wroteAt.Add(s.limits.idle); t.Before(due) {
+			return t
+		}
+	}
+	return due
+}
+
+// quiet is called when the time has come.
+func (s *Stream) quiet() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch wait := time.Until(s.due()); {
+	case s.err == nil && s.probed:
+		s.probe()
+	case s.err != nil || s.timing.idle() < 0:
+	case wait > 0:
+		s.idle.Reset(wait)
+	default:
+		s.probe()
+	}
+}
 
 // Probe asks the server for a sign of life now, as after a change of network:
 // without one the stream ends after Timing.Answer.
-func (s *Stream) Probe() { s.probe() }
-
-func (s *Stream) probe() {
+func (s *Stream) Probe() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.probed {
+		s.probe()
+	}
+}
+
+// probe asks for a sign of life, or ends the stream if none has come; s.mu is held.
+func (s *Stream) probe() {
 	switch {
 	case s.err != nil:
 	case s.probed:
