@@ -7,7 +7,7 @@ import (
 
 // forTests are packages made for tests: labs, scripted peers, throwaway certificates.
 var forTests = []string{
-	"./sip/siptest/...", "./media/mediatest/...", "./xmpp/xmpptest/...",
+	"./sip/siptest/...", "./media/mediatest/...", "./xmpp/xmpptest/...", "./xmpp/chat/storetest/...",
 	"./internal/peertest/...", "./internal/testca/...", "./internal/memnet/...",
 	"./internal/interop/...", "./internal/e2e/...", "./internal/archtest/...",
 	"./internal/load/...", "./internal/xmppstage/...",
