@@ -23,6 +23,11 @@
 //     adds one. Beside it g711, g722 and opus, and dtmf, cn, wav.
 //   - [github.com/hoorn-phone/hoorn/media/mediatest]: speech, an impaired
 //     link, and measures of what was heard.
+//   - [github.com/hoorn-phone/hoorn/xmpp]: an XMPP client that stays signed in
+//     (RFC 6120, 6121, 7395, XEP-0198, 0368), and xmpp/xmltree, its elements.
+//   - [github.com/hoorn-phone/hoorn/xmpp/chat]: conversations with what became
+//     of each message, on any store.
+//   - [github.com/hoorn-phone/hoorn/xmpp/xmpptest]: scripted servers for tests.
 //
 // sip and media never import each other: an app joins them by handing
 // media.Engine.NewSession to sip.Config.NewMedia. What lies under internal/

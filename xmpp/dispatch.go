@@ -133,3 +133,8 @@ func (c *Client) Send(ctx context.Context, s Stanza) (*Sent, error) {
 	}
 	return &Sent{sent}, nil
 }
+
+// Reply sends what answers to something that has come, such as a receipt. Unlike
+// Send it never waits, and so may be called by hooks of extensions; without a connection, or without room, the answer is
+// lost, and that is logged.
+func (c *Client) Reply(s Stanza) { c.post(s.Element()) }

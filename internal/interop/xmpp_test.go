@@ -39,12 +39,17 @@ func newClient(t *testing.T, s *peertest.XMPPServer, user string, change func(*x
 func signIn(t *testing.T, s *peertest.XMPPServer, user string, change func(*xmpp.Config)) *xmpp.Client {
 	t.Helper()
 	c := newClient(t, s, user, change)
+	connectClient(t, c)
+	return c
+}
+
+func connectClient(t *testing.T, c *xmpp.Client) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), xmppPatience)
 	defer cancel()
 	if err := c.Connect(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
 
 func chatMessage(to jid.JID, text string) *xmpp.Message {

@@ -19,6 +19,7 @@ type Memory struct {
 	chats    map[string]*Chat
 	values   map[string][]byte
 	outbox   []string // IDs, in the order in which they were put there
+	actions  []*Action
 	log      []change // of all changes; those that were overtaken go from time to time
 }
 
@@ -48,6 +49,12 @@ func (s *Memory) Apply(_ context.Context, b *Batch) error {
 	}
 	for _, w := range b.Wait {
 		s.waiting[w.For] = append(s.waiting[w.For], w)
+	}
+	for _, a := range b.Actions {
+		s.actions = append(s.actions, &Action{a.ID, bytes.Clone(a.XML)})
+	}
+	for _, id := range b.Said {
+		s.actions = slices.DeleteFunc(s.actions, func(a *Action) bool { return a.ID == id })
 	}
 	for _, a := range b.Settled {
 		delete(s.waiting, a)
@@ -98,7 +105,7 @@ func (s *Memory) put(m *Message) {
 	}
 	i, _ := slices.BinarySearchFunc(list, own.Place(), byPlace)
 	s.history[m.Chat] = slices.Insert(list, i, &own)
-	pending := func(m *Message) bool { return m != nil && (m.State == Queued || m.State == Sent) }
+	pending := func(m *Message) bool { return m != nil && m.State == Queued }
 	switch {
 	case pending(&own) && !pending(old):
 		s.outbox = append(s.outbox, m.ID)
@@ -181,6 +188,13 @@ func (s *Memory) Outbox(context.Context) ([]*Message, error) {
 		all = append(all, s.messages[id])
 	}
 	return all, nil
+}
+
+// Actions implements Store.
+func (s *Memory) Actions(context.Context) ([]*Action, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.actions), nil
 }
 
 // Waiting implements Store.

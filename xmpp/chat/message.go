@@ -30,6 +30,8 @@ type Message struct {
 	// Forwarded is the message that it passes on (XEP-0297); nil is none.
 	Forwarded *Forwarded
 
+	Extra string // further elements of one's own message, as XML
+
 	Versions  []Version   // what it said before each correction (XEP-0308), the oldest first
 	Retracted *Retraction // nil unless it was taken back
 	Reactions []Reaction  // one for each who has reacted (XEP-0444), in the order of their addresses

@@ -29,8 +29,10 @@ type Store interface {
 	// Changes returns up to n messages and chats that have changed since a number, each as it is
 	// now, in the order of their last change. So whoever reads slowly misses nothing but what was overtaken.
 	Changes(ctx context.Context, since uint64, n int) ([]Change, error)
-	// Outbox returns one's own messages whose State is Queued or Sent, in the order in which they were put there.
+	// Outbox returns one's own messages whose State is Queued, in the order in which they were put there.
 	Outbox(ctx context.Context) ([]*Message, error)
+	// Actions returns what waits to be said about messages, in the order in which it was put there.
+	Actions(ctx context.Context) ([]*Action, error)
 	// Waiting returns what waits for a message of an alias, in the order in which it came.
 	Waiting(ctx context.Context, a Alias) ([]*Waiting, error)
 	// Chats returns all chats, the one with the newest message first.
@@ -46,6 +48,8 @@ type Batch struct {
 	Messages []*Message        // new or instead of those with the same ID
 	Aliases  map[Alias]string  // new names, by the message's ID
 	Wait     []*Waiting        // what waits for its message
+	Actions  []*Action         // more to be said about messages
+	Said     []string          // actions that need not be said any more, by ID
 	Settled  []Alias           // aliases for which nothing waits any more
 	Chats    []*Chat           // new or instead of those with the same Address
 	Values   map[string][]byte // nil removes a key
@@ -53,7 +57,7 @@ type Batch struct {
 
 // Empty tells whether a batch changes nothing.
 func (b *Batch) Empty() bool {
-	return len(b.Messages)+len(b.Aliases)+len(b.Wait)+len(b.Settled)+len(b.Chats)+len(b.Values) == 0
+	return len(b.Messages)+len(b.Aliases)+len(b.Wait)+len(b.Actions)+len(b.Said)+len(b.Settled)+len(b.Chats)+len(b.Values) == 0
 }
 
 // Alias is what a message is called by somebody else. It is unique: no two messages have the same.
@@ -109,6 +113,13 @@ type Waiting struct {
 	Time   time.Time
 	XML    []byte // the message stanza that says it
 	Mine   bool
+}
+
+// Action is what we say about a message, and what waits in the outbox for that:
+// a correction, a retraction, a reaction, a marker.
+type Action struct {
+	ID  string // and the stanza's id
+	XML []byte // the message stanza
 }
 
 // Chat is a conversation.

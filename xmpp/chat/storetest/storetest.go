@@ -20,7 +20,7 @@ import (
 // Check holds an empty store against the contract of chat.Store. The error has all that is wrong.
 func Check(ctx context.Context, s chat.Store) error {
 	c := &check{ctx: ctx, s: s}
-	for _, part := range []func(){c.nothing, c.messages, c.history, c.aliases, c.waiting, c.chats, c.changes, c.outbox, c.values, c.copies} {
+	for _, part := range []func(){c.nothing, c.messages, c.history, c.aliases, c.waiting, c.chats, c.changes, c.outbox, c.actions, c.values, c.copies} {
 		part()
 	}
 	return errors.Join(c.errs...)
@@ -79,6 +79,8 @@ func (c *check) nothing() {
 	c.empty("Changes", len(changes), err)
 	outbox, err := c.s.Outbox(c.ctx)
 	c.empty("Outbox", len(outbox), err)
+	actions, err := c.s.Actions(c.ctx)
+	c.empty("Actions", len(actions), err)
 	waiting, err := c.s.Waiting(c.ctx, chat.Alias{ID: "x"})
 	c.empty("Waiting", len(waiting), err)
 	chats, err := c.s.Chats(c.ctx)
@@ -207,23 +209,33 @@ func (c *check) changes() {
 	}
 }
 
-// outbox keeps its order while messages move through Queued and Sent.
+// outbox has what is Queued, in order.
 func (c *check) outbox() {
 	own := func(id string, minute int, s chat.State) *chat.Message {
 		m := message(id, "o@x", minute)
 		m.State, m.Author = s, chat.Author{Address: "me@x", Mine: true}
 		return m
 	}
-	c.apply(chat.Batch{Messages: []*chat.Message{own("o1", 9, chat.Queued), own("o2", 1, chat.Queued), own("o3", 5, chat.Sent)}})
-	c.apply(chat.Batch{Messages: []*chat.Message{own("o1", 9, chat.Sent)}})
+	c.apply(chat.Batch{Messages: []*chat.Message{own("o1", 9, chat.Queued), own("o2", 1, chat.Queued), own("o3", 5, chat.Queued), own("o4", 6, chat.Sent)}})
+	c.apply(chat.Batch{Messages: []*chat.Message{own("o1", 9, chat.Queued)}})
 	out, err := c.s.Outbox(c.ctx)
 	if want := []string{"o1", "o2", "o3"}; !slices.Equal(ids(out), want) || err != nil {
 		c.errorf("Outbox: %v, %v; want %v", ids(out), err, want)
 	}
-	c.apply(chat.Batch{Messages: []*chat.Message{own("o1", 9, chat.Archived), own("o3", 5, chat.Failed)}})
+	c.apply(chat.Batch{Messages: []*chat.Message{own("o1", 9, chat.Sent), own("o3", 5, chat.Failed)}})
 	out, err = c.s.Outbox(c.ctx)
 	if want := []string{"o2"}; !slices.Equal(ids(out), want) || err != nil {
 		c.errorf("Outbox: %v, %v; want %v", ids(out), err, want)
+	}
+}
+
+// actions stay until they were said.
+func (c *check) actions() {
+	c.apply(chat.Batch{Actions: []*chat.Action{{ID: "1", XML: []byte("<a/>")}, {ID: "2", XML: []byte("<b/>")}}})
+	c.apply(chat.Batch{Actions: []*chat.Action{{ID: "3", XML: []byte("<c/>")}}, Said: []string{"2", "x"}})
+	all, err := c.s.Actions(c.ctx)
+	if err != nil || len(all) != 2 || all[0].ID != "1" || string(all[0].XML) != "<a/>" || all[1].ID != "3" {
+		c.errorf("Actions: %+v, %v", all, err)
 	}
 }
 
