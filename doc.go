@@ -27,6 +27,7 @@
 //     (RFC 6120, 6121, 7395, XEP-0198, 0368), and xmpp/xmltree, its elements.
 //   - [github.com/hoorn-phone/hoorn/xmpp/chat]: conversations with what became
 //     of each message, on any store.
+//   - [github.com/hoorn-phone/hoorn/xmpp/muc]: rooms (XEP-0045).
 //   - [github.com/hoorn-phone/hoorn/xmpp/xmpptest]: scripted servers for tests.
 //
 // sip and media never import each other: an app joins them by handing
