@@ -246,7 +246,7 @@ func (s *Subscription) Refresh(ctx context.Context) error {
 	}
 	select {
 	case err := <-result:
-		return subscriptionError(err)
+		return subscriptionError("SUBSCRIBE", err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-s.ua.ep.Context().Done():
@@ -315,12 +315,12 @@ func (o *subscriptionObserver) Notified(now time.Time, n subscribe.Notification)
 
 func (o *subscriptionObserver) Lost(now time.Time, err error, retry time.Duration) {
 	o.ua.log.Info("subscription lost", "account", o.ua.AOR(), "error", err, "retry", retry)
-	o.queue.add(Notification{Time: now, State: SubscriptionTerminated, Err: subscriptionError(err), Retry: retry})
+	o.queue.add(Notification{Time: now, State: SubscriptionTerminated, Err: subscriptionError("SUBSCRIBE", err), Retry: retry})
 }
 
 func (o *subscriptionObserver) Ended(now time.Time, err error) {
 	o.mu.Lock()
-	o.err = subscriptionError(err)
+	o.err = subscriptionError("SUBSCRIBE", err)
 	o.mu.Unlock()
 	delete(o.ua.subs, (*Subscription)(o))
 	o.queue.close()
@@ -330,7 +330,7 @@ func (o *subscriptionObserver) Ended(now time.Time, err error) {
 }
 
 // subscriptionError turns what the machine says into the errors of this package.
-func subscriptionError(err error) error {
+func subscriptionError(op string, err error) error {
 	if t, ok := errors.AsType[*subscribe.TerminatedError](err); ok {
 		return &TerminatedError{Reason: t.Reason}
 	}
@@ -344,7 +344,7 @@ func subscriptionError(err error) error {
 	case errors.Is(err, subscribe.ErrReplaced):
 		return nil // another one asks for the same
 	}
-	return publicError("SUBSCRIBE", err)
+	return publicError(op, err)
 }
 
 // subscriptionEnv is what a machine of package subscribe lives in.

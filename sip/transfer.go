@@ -66,10 +66,10 @@ type Transfer struct {
 // then. uri is as in [UA.Dial].
 //
 // If it fails the call is still there, on hold: *StatusError with Method REFER
-// where the peer refuses, with INVITE where the target does, ErrNoNotify or
-// ErrTransferUnknown where the peer does not tell. A peer that hangs up without
-// having told is ErrTransferUnknown as well. ErrState before the call is
-// established, ErrBusy during another transfer of it.
+// where the peer refuses, with INVITE where the target does, *TimeoutError where
+// the peer does not answer, ErrNoNotify or ErrTransferUnknown where he does not
+// tell. A peer that hangs up without having told is ErrTransferUnknown as well.
+// ErrState before the call is established, ErrBusy during another transfer of it.
 func (c *Call) Transfer(ctx context.Context, uri string, o *TransferOptions) error {
 	t, err := c.StartTransfer(ctx, uri, o)
 	if err != nil {
@@ -291,7 +291,7 @@ func (o *transferObserver) Ended(now time.Time, err error) {
 	t := (*Transfer)(o)
 	switch {
 	case err != nil:
-		err = publicError("REFER", subscriptionError(err))
+		err = subscriptionError("REFER", err)
 	case t.sub:
 		err = ErrTransferUnknown // it is over, and was not told
 	}

@@ -103,6 +103,7 @@ type Subscriber struct {
 	first   dialog
 	attempt int // counts first requests, to know late answers
 	repeats int
+	heard   bool // the latest has a 2xx
 	asked   time.Duration
 	granted time.Duration
 	window  timerq.Timer // Timer N, within which forks make subscriptions
@@ -187,6 +188,7 @@ func (s *Subscriber) send(now time.Time) {
 		headers = s.headers(expires)
 	}
 	headers = append(headers, s.cfg.Headers...)
+	s.heard = false
 	s.env.Timers().Set(&s.window, now.Add(64*s.cfg.T1))
 	h := &firstHandler{s: s, attempt: s.attempt}
 	if s.cfg.Carrier != nil {
@@ -257,7 +259,7 @@ func (h *firstHandler) Failed(now time.Time, err error) {
 }
 
 func (s *Subscriber) accepted(now time.Time, r *sipgo.Response) {
-	s.granted = s.life(r)
+	s.granted, s.heard = s.life(r), true
 	s.o.Accepted(now, r)
 	if s.phase != subscribing && s.phase != subscribed {
 		return
@@ -317,9 +319,14 @@ func (s *Subscriber) longer(r *sipgo.Response) bool {
 
 // closed is due with Timer N: forks come no more.
 func (s *Subscriber) closed(now time.Time) {
-	if s.phase == subscribing {
-		s.failed(now, ErrNoNotify, 0, false)
+	if s.phase != subscribing {
+		return
 	}
+	err := ErrNoNotify
+	if !s.heard {
+		err = transaction.ErrTimeout // Timer F is as long, and due now as well
+	}
+	s.failed(now, err, 0, false)
 }
 
 // failed ends an attempt that has made no subscription.

@@ -118,6 +118,14 @@ func TestTimerN(t *testing.T) {
 			t.Errorf("left: %v, %d timers", alice.dialogs, w.q.Len())
 		}
 	})
+	// Nothing at all is another matter: there is nobody.
+	t.Run("not answered", func(t *testing.T) {
+		w, alice, bob := newWorld(t, true)
+		subscriber(alice, nil).Start(w.now)
+		bob.take("SUBSCRIBE")
+		w.run(timerN - w.now.Sub(epoch))
+		alice.said("ended " + transaction.ErrTimeout.Error())
+	})
 	t.Run("refresh", func(t *testing.T) {
 		w, alice, bob, s, _ := up(t, nil)
 		s.Refresh(w.now, "", nil, nil)
