@@ -267,6 +267,7 @@ type Client struct {
 	waiting    int // requests of others that are not answered yet
 	adapter    *mellium.Session
 	shown      *Presence // what everybody sees; nil before the first
+	tried      error     // how the last attempt to connect ended
 	inactive   bool      // XEP-0352
 	retry      chan struct{}
 	closing    bool
@@ -357,7 +358,7 @@ func (c *Client) setStatus(s Status) {
 
 // Connect starts the client and waits until it is signed in for the first
 // time. Attempts that fail are repeated until ctx ends; the error is then that of the
-// last one. An error that GiveUp decides on is returned at once. In both cases the client is closed.
+// last one, with its stage, and ctx's. An error that GiveUp decides on is returned at once. In both cases the client is closed.
 func (c *Client) Connect(ctx context.Context) error {
 	c.mu.Lock()
 	if c.started {
@@ -373,25 +374,26 @@ func (c *Client) Connect(ctx context.Context) error {
 	c.wg.Add(1)
 	c.mu.Unlock()
 	go c.run()
-	var last error
 	for s := range c.Statuses(ctx) {
 		switch s.State {
 		case Online:
 			return nil
-		case Waiting:
-			last = s.Err
 		case Closed:
 			return s.Err
 		}
 	}
-	if last == nil {
-		last = context.Cause(ctx)
-	} else {
-		last = fmt.Errorf("%w (%w)", last, context.Cause(ctx))
-	}
-	c.end(last)
+	cause := context.Cause(ctx)
+	c.end(cause)
 	<-c.done
-	return last
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.tried == nil:
+		return cause
+	case errors.Is(c.tried, cause):
+		return c.tried
+	}
+	return fmt.Errorf("%w (%w)", c.tried, cause)
 }
 
 // Wait waits until the client has ended and tells why: ErrClosed after Close,

@@ -205,7 +205,7 @@ func (w *way) tcp(ctx context.Context, query xmppdial.Query, session *xmpplink.S
 		if err == nil {
 			return stream, nil
 		}
-		if !reachable(err) {
+		if !reachable(err) || ctx.Err() != nil {
 			return nil, err
 		}
 		race.Refuse(err)

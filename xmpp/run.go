@@ -16,7 +16,11 @@ func (c *Client) run() {
 	for failures, redirects := 0, 0; ; {
 		c.setStatus(Status{State: Connecting})
 		var stream *xmpplink.Stream
-		if stream, err = c.connect(); err == nil {
+		stream, err = c.connect()
+		c.mu.Lock()
+		c.tried = err
+		c.mu.Unlock()
+		if err == nil {
 			failures = 0
 			begun := time.Now()
 			err = c.serve(stream)

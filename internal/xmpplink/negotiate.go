@@ -83,6 +83,16 @@ type negotiation struct {
 // one and session is abandoned, except for what the server had (Stream.Lost).
 // ctx ends any wait in it. Errors are *Error.
 func (c *Config) Open(ctx context.Context, conn *Conn, session *Session) (*Stream, error) {
+	s, err := c.open(ctx, conn, session)
+	if err != nil && ctx.Err() != nil {
+		var e *Error
+		errors.As(err, &e)
+		return nil, &Error{e.Stage, context.Cause(ctx)}
+	}
+	return s, err
+}
+
+func (c *Config) open(ctx context.Context, conn *Conn, session *Session) (*Stream, error) {
 	t, err := c.transport(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -95,11 +105,6 @@ func (c *Config) Open(ctx context.Context, conn *Conn, session *Session) (*Strea
 	}
 	if err != nil {
 		t.close()
-		if ctx.Err() != nil {
-			var e *Error
-			errors.As(err, &e)
-			return nil, &Error{e.Stage, context.Cause(ctx)}
-		}
 		return nil, err
 	}
 	return s, nil

@@ -52,14 +52,15 @@ func (s *skipped) Error() string {
 
 // tcp is the transport of RFC 6120.
 type tcp struct {
-	conn   net.Conn
+	raw    net.Conn // for deadlines, which others set while TLS begins
+	conn   net.Conn // with TLS, once there is some
 	scan   *xmppstream.Scanner
 	parser *xmltree.Parser // of what is in the stream; nil before the first header
 	ns     string          // of the content, such as jabber:client
 }
 
 func newTCP(conn net.Conn, ns string, maxSize int) *tcp {
-	t := &tcp{conn: conn, scan: xmppstream.NewScanner(conn), ns: ns}
+	t := &tcp{raw: conn, conn: conn, scan: xmppstream.NewScanner(conn), ns: ns}
 	t.scan.Size = maxSize
 	return t
 }
@@ -132,7 +133,7 @@ func (t *tcp) write(b []byte, _ []int) error {
 func (t *tcp) footer() []byte          { return []byte(xmppstream.FooterText) }
 func (t *tcp) space() string           { return t.ns }
 func (t *tcp) content() string         { return t.ns }
-func (t *tcp) deadline(when time.Time) { t.conn.SetDeadline(when) }
+func (t *tcp) deadline(when time.Time) { t.raw.SetDeadline(when) }
 func (t *tcp) close() error            { return t.conn.Close() }
 
 func (t *tcp) tls() *tls.ConnectionState {
