@@ -1,5 +1,5 @@
 // Package linktest is a small XMPP server for tests of links: it signs in, resumes sessions, counts, and
-// misbehaves on request. It routes nothing: what clients send is recorded, and what they get the test says.
+// misbehaves on request. It routes nothing: what clients send the test is told, what they get the test says, and requests are refused.
 package linktest
 
 import (
@@ -111,15 +111,14 @@ func (s *Server) ServeConn(raw net.Conn) error {
 	return c.serve()
 }
 
-// Push sends a stanza to the client that signed in last, now or when its session is resumed. It tells whether there is a session.
-func (s *Server) Push(e *xmltree.Element) bool {
+// Push sends a stanza in the newest session, now or when that is resumed. It returns the session; nil if there is none.
+func (s *Server) Push(e *xmltree.Element) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == nil {
-		return false
+	if s.current != nil {
+		s.current.push(e)
 	}
-	s.current.push(e)
-	return true
+	return s.current
 }
 
 // Logins are the mechanisms that succeeded so far.
@@ -345,6 +344,10 @@ func (c *conn) stanza(e *xmltree.Element) error {
 	c.session.in++
 	if c.s.Received != nil {
 		c.s.Received(e)
+	}
+	if typ := e.Get("type"); e.Name.Local == "iq" && (typ == "get" || typ == "set") {
+		no := xmltree.New(xmppstream.NSClient, "error", xmltree.New("urn:ietf:params:xml:ns:xmpp-stanzas", "service-unavailable")).Set("type", "cancel")
+		c.session.push(xmltree.New(xmppstream.NSClient, "iq", no).Set("type", "error").Set("id", e.Get("id")).Set("from", e.Get("to")))
 	}
 	return nil
 }
