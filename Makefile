@@ -16,7 +16,7 @@ CROSS := windows-amd64 darwin-arm64 android-arm64 linux-arm64
 # Other people's software that tests call upon, as Debian packages.
 # TestMakefileInstallsAll in internal/peertest compares this with what the tests ask for.
 PEERS := kamailio kamailio-tls-modules kamailio-outbound-modules kamailio-websocket-modules kamailio-presence-modules \
-	baresip-core linphone-cli sip-tester rtpengine-daemon ffmpeg prosody lua-unbound ejabberd
+	baresip-core linphone-cli sip-tester rtpengine-daemon ffmpeg prosody lua-unbound ejabberd python3-slixmpp
 
 # Tests that listen to what a peer heard, in real time. They have the machine for themselves.
 REALTIME := ./internal/peertest ./internal/interop ./examples/...

@@ -19,6 +19,7 @@ var debian = map[string][]string{
 	"sipp":        {"sip-tester"},
 	"rtpengine":   {"rtpengine-daemon"},
 	"prosody":     {"prosody", "lua-unbound"},
+	"slixmpp":     {"python3-slixmpp"},
 	"ejabberdctl": {"ejabberd"},
 }
 
@@ -54,6 +55,10 @@ func Need(t testing.TB, programs ...string) {
 // lookPath finds a program, also where Debian puts daemons that an ordinary
 // user's PATH leaves out.
 func lookPath(program string) (string, error) {
+	if program == "slixmpp" {
+		_, err := os.Stat(slixmpp)
+		return slixmpp, err
+	}
 	p, err := exec.LookPath(program)
 	if err == nil {
 		return p, nil

@@ -259,7 +259,8 @@ func (s *Server) cut(rsm *xmltree.Element, all []archived, a *archive) (set *xml
 	}
 	chosen = all[from:to]
 	if len(chosen) > 0 {
-		set.Add(xmltree.NewText(nsRSM, "first", chosen[0].id).Set("index", strconv.Itoa(from)), xmltree.NewText(nsRSM, "last", chosen[len(chosen)-1].id))
+		// No index, which is optional: slixmpp takes it for a reason not to go back any further.
+		set.Add(xmltree.NewText(nsRSM, "first", chosen[0].id), xmltree.NewText(nsRSM, "last", chosen[len(chosen)-1].id))
 	}
 	return set.Add(xmltree.NewText(nsRSM, "count", strconv.Itoa(len(all)))), chosen, complete, nil
 }
