@@ -151,7 +151,7 @@ func (c *Call) ended(now time.Time, end End) {
 // Ended forgets the dialog set: whatever still comes for it gets 481.
 func (e *env) Ended(now time.Time, m *call.Call) {
 	delete(e.c.ua.calls, callKey{m.ID(), m.LocalTag()})
-	if d, ok := m.Dialog(); ok {
+	for _, d := range m.Dialogs() { // early ones too (RFC 3891 §3, RFC 3911 §4)
 		e.c.ua.past.add(now, d)
 	}
 	// Their transactions linger for 64*T1, and must not keep the call as long.

@@ -22,6 +22,7 @@ import (
 type stage struct {
 	t    *testing.T
 	tr   Transport
+	net  *memnet.Network
 	f    *far
 	flow *transport.Flow
 	ua   *UA
@@ -37,7 +38,7 @@ func onStage(t *testing.T, name string, cfg func(*Config), fn func(t *testing.T,
 				certs := newServer(t)
 				n := memnet.New()
 				phone, host := n.Host("10.0.0.1"), n.Host("10.0.0.2")
-				s := &stage{t: t, tr: tr, seen: make(map[string]bool)}
+				s := &stage{t: t, tr: tr, net: n, seen: make(map[string]bool)}
 				s.f = newFar(t, host, certs.tls, fmt.Sprintf("%s:10.0.0.2:5070", tr))
 				c := &Config{
 					Account: Account{AOR: "sip:alice@example.com", Proxy: fmt.Sprintf("sip:example.com:5070;transport=%s", tr)},

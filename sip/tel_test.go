@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
@@ -47,6 +48,39 @@ func TestTel_RFC3261_19_1_6(t *testing.T) {
 			}
 			c.reply(req, 404)
 			c.request("ACK")
+		}
+	})
+}
+
+// A transfer to a number sends the peer to where our own call would go: a tel URI
+// would mean to him whatever it means at his own domain (RFC 3966 §5.1.5, RFC 5589
+// §6.1).
+func TestTelTransfer(t *testing.T) {
+	onStage(t, "blind", nil, func(t *testing.T, s *stage) {
+		bob := s.actor("bob")
+		c := bob.calls()
+		result := transferring(func() error { return c.Transfer(t.Context(), "tel:+1-201-555-0123", &TransferOptions{NoHold: true}) })
+		refer := bob.accepts()
+		if got := sipwire.Header(refer, "Refer-To"); got != "<sip:+1-201-555-0123@example.com;user=phone>" {
+			t.Errorf("Refer-To: %s", got)
+		}
+		bob.tells(200, "terminated;reason=noresource", "SIP/2.0 200 OK")
+		bob.bye()
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+	})
+	onStage(t, "to what is no number", nil, func(t *testing.T, s *stage) {
+		c := s.actor("bob").calls()
+		for _, to := range []string{"tel:", "tel:alice", "tel:+1?Replaces=x"} {
+			var ue *URIError
+			if err := c.Transfer(t.Context(), to, nil); !errors.As(err, &ue) {
+				t.Errorf("%s: %v", to, err)
+			}
+		}
+		s.quiet(time.Minute) // not even on hold
+		if c.State() != CallEstablished || c.Held() != (Hold{}) {
+			t.Errorf("%v, %+v", c.State(), c.Held())
 		}
 	})
 }
