@@ -315,6 +315,9 @@ func (n *negotiation) resumed(e *xmltree.Element) (*Stream, error) {
 		return nil, err
 	}
 	settle(done)
+	if err := n.session.rewrite(n.t.space()); err != nil {
+		return nil, err
+	}
 	s := n.stream(n.session)
 	s.Resumed = true
 	s.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
@@ -54,7 +55,8 @@ func (t Timing) answer() time.Duration {
 type Session struct {
 	JID jid.JID // full
 
-	managed  bool // stream management is on
+	space    string // the default namespace of what is in count
+	managed  bool   // stream management is on
 	id       string
 	location string        // where to resume, XEP-0198 §5; "" anywhere
 	max      time.Duration // how long the server keeps it; 0 if it did not say
@@ -84,6 +86,26 @@ func (s *Session) Abandon() {
 	for _, sent := range s.count.drop() {
 		sent.settle(ErrUnknown)
 	}
+}
+
+// rewrite makes what has to be sent again fit another kind of transport: elements on a WebSocket bring
+// their namespace along (RFC 7395 §3.3.3), those in a stream take it from there.
+func (s *Session) rewrite(space string) error {
+	if s.space == space {
+		return nil
+	}
+	parser := xmltree.Parser{Space: s.space}
+	s.count.bytes = 0
+	for _, sent := range s.count.queue {
+		e, err := parser.Parse(sent.xml)
+		if err != nil {
+			return fmt.Errorf("a stanza cannot be written anew: %w", err)
+		}
+		sent.xml = e.AppendXML(nil, space)
+		s.count.bytes += len(sent.xml)
+	}
+	s.space = space
+	return nil
 }
 
 // Stream is a stream that is ready for stanzas. Send may be called by anybody; Run by one goroutine, once.
@@ -146,6 +168,7 @@ func (s *Stream) Secure() (version uint16) {
 }
 
 func newStream(t transport, session *Session, log *slog.Logger, timing Timing) *Stream {
+	session.space = t.space()
 	s := &Stream{t: t, session: session, log: log, timing: timing}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s

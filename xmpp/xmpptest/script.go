@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/hoorn-phone/hoorn/internal/xmppstream"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
@@ -43,7 +45,9 @@ type Peer struct {
 	// Vars are values of names in braces, and get those that the client chose.
 	Vars map[string]string
 
-	conn   net.Conn
+	conn   net.Conn        // or
+	ws     *websocket.Conn // one of both
+	ctx    context.Context // of what is played
 	scan   *xmppstream.Scanner
 	parser *xmltree.Parser
 	count  uint32 // stanzas since <enabled/>
@@ -68,8 +72,7 @@ func (e *ScriptError) Unwrap() error { return e.Err }
 
 // Play plays a script to its end. It can be called again with what comes then.
 func (p *Peer) Play(ctx context.Context, script string) error {
-	stop := context.AfterFunc(ctx, func() { p.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer p.limit(ctx)()
 	for _, l := range lines(script) {
 		if err := p.step(ctx, l.text); err != nil {
 			if ctx.Err() != nil {
@@ -81,8 +84,15 @@ func (p *Peer) Play(ctx context.Context, script string) error {
 	return nil
 }
 
+func (p *Peer) expire() { p.conn.SetDeadline(time.Unix(1, 0)) }
+
 // Close closes the connection.
-func (p *Peer) Close() error { return p.conn.Close() }
+func (p *Peer) Close() error {
+	if p.ws != nil {
+		return p.ws.CloseNow()
+	}
+	return p.conn.Close()
+}
 
 type line struct {
 	number int
@@ -109,6 +119,11 @@ func startsLine(s string) bool {
 }
 
 func (p *Peer) step(ctx context.Context, text string) error {
+	if p.ws != nil {
+		if done, err := p.stepWS(text); done {
+			return err
+		}
+	}
 	switch text {
 	case "TLS":
 		c := tls.Server(p.conn, p.TLS)
@@ -171,8 +186,7 @@ func (p *Peer) say(xml string) error {
 	if tag, ok := headerTag(xml); ok {
 		xml = "<?xml version='1.0'?>" + tag
 	}
-	_, err := p.conn.Write([]byte(xml))
-	return err
+	return p.write([]byte(xml))
 }
 
 func (p *Peer) expect(xml string) error {
@@ -220,14 +234,7 @@ func (p *Peer) expectHeader(tag string) error {
 // Next returns the next element that the client sends, for what a script cannot say.
 func (p *Peer) Next() (*xmltree.Element, error) {
 	for {
-		piece, err := p.scan.Next()
-		if err != nil {
-			return nil, err
-		}
-		if piece.Kind != xmppstream.Element || p.parser == nil {
-			return nil, fmt.Errorf("got %s, which is no element in a stream", piece.Data)
-		}
-		e, err := p.parser.Parse(piece.Data)
+		e, err := p.element()
 		if err != nil {
 			return nil, err
 		}
@@ -238,10 +245,28 @@ func (p *Peer) Next() (*xmltree.Element, error) {
 			return e, nil
 		}
 		a := xmltree.New(nsManagement, "a").Set("h", strconv.FormatUint(uint64(p.count), 10))
-		if _, err := p.conn.Write(a.AppendXML(nil, xmppstream.NSClient)); err != nil {
+		space := xmppstream.NSClient
+		if p.ws != nil {
+			space = ""
+		}
+		if err := p.write(a.AppendXML(nil, space)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+func (p *Peer) element() (*xmltree.Element, error) {
+	if p.ws != nil {
+		return p.message()
+	}
+	piece, err := p.scan.Next()
+	if err != nil {
+		return nil, err
+	}
+	if piece.Kind != xmppstream.Element || p.parser == nil {
+		return nil, fmt.Errorf("got %s, which is no element in a stream", piece.Data)
+	}
+	return p.parser.Parse(piece.Data)
 }
 
 const nsManagement = "urn:xmpp:sm:3"
