@@ -57,10 +57,7 @@ type Server struct {
 
 // Start starts a server. A nil Config is the zero Config.
 func Start(cfg *Config) (*Server, error) {
-	s := &Server{
-		conns: make(map[*conn]bool), users: make(map[string]*account), resumable: make(map[string]*session),
-		rooms: make(map[string]*room), iq: newTables(),
-	}
+	s := newServer()
 	if cfg != nil {
 		s.cfg = *cfg
 	}
@@ -87,6 +84,13 @@ func Start(cfg *Config) (*Server, error) {
 		s.wg.Go(func() { s.accept(ctx, l, i == 1) })
 	}
 	return s, nil
+}
+
+func newServer() *Server {
+	return &Server{
+		conns: make(map[*conn]bool), users: make(map[string]*account), resumable: make(map[string]*session),
+		rooms: make(map[string]*room), iq: newTables(),
+	}
 }
 
 // authority makes the CA and the server's certificate.
