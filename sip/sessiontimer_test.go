@@ -246,6 +246,25 @@ func TestRefresher_RFC4028_10(t *testing.T) {
 			s.quiet(time.Minute)
 		})
 	}
+	// A proxy on the way may find a refresh too short that has done so far (§7.3).
+	onStage(t, "we, with a longer interval", nil, func(t *testing.T, s *stage) {
+		bob, c := up(t, s, true, "uac")
+		update := s.request("UPDATE")
+		at := time.Now()
+		update.reply(422, "Min-SE: 200")
+		again := s.request("UPDATE")
+		after(t, at, 0)
+		timed(t, again.req, "200;refresher=uac", "200")
+		if again.req.CSeq().SeqNo != update.req.CSeq().SeqNo+1 {
+			t.Errorf("%v", again.req)
+		}
+		again.reply(200, "Session-Expires: 200;refresher=uac")
+		s.request("UPDATE").reply(200) // without: there is no session timer from now on (§7.2)
+		after(t, at, 100*time.Second)
+		s.quiet(20 * time.Minute)
+		go c.Hangup(t.Context())
+		bob.bye()
+	})
 	// The bound: 32 s where a third is more.
 	for _, interval := range []int{90, 96, 97, 1800} {
 		onStage(t, fmt.Sprint(interval), nil, func(t *testing.T, s *stage) {
