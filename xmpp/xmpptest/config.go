@@ -66,9 +66,10 @@ type Service struct {
 // values given. What would go beyond is refused with resource-constraint or
 // policy-violation unless it says otherwise.
 type Limits struct {
-	Stanza   int // bytes of a stanza; 256 KB
-	Sessions int // of an account; 100
-	Roster   int // contacts of an account; 1000
+	Stanza      int // bytes of a stanza; 256 KB
+	Connections int // 10,000. More are closed at once
+	Sessions    int // of an account; 100
+	Roster      int // contacts of an account; 1000
 	// Queue is how many stanzas may wait for the client to confirm them, and Unsent how many bytes for it to read them: 4096, and 8 MB.
 	// One stanza more, and the session ends.
 	Queue, Unsent int
@@ -87,7 +88,7 @@ func (l *Limits) complete() {
 		p   *int
 		def int
 	}{
-		{&l.Stanza, 256 << 10}, {&l.Sessions, 100}, {&l.Roster, 1000}, {&l.Queue, 4096}, {&l.Unsent, 8 << 20}, {&l.Offline, 100},
+		{&l.Stanza, 256 << 10}, {&l.Connections, 10000}, {&l.Sessions, 100}, {&l.Roster, 1000}, {&l.Queue, 4096}, {&l.Unsent, 8 << 20}, {&l.Offline, 100},
 		{&l.Archive, 20000}, {&l.Page, 250}, {&l.Rooms, 1000}, {&l.Occupants, 1000}, {&l.Nodes, 200}, {&l.Items, 1000}, {&l.Blocked, 1000},
 	} {
 		if *f.p <= 0 {

@@ -25,7 +25,7 @@
 //
 // # Faults
 //
-// Methods such as [Server.Cut], [Server.Reset], [Server.Silence], [Server.Delay],
-// [Server.DropAcks], [Server.RefuseResume] and [Server.Redirect] do to clients what bad networks and
-// servers do to them. They take effect before they return.
+// [Server.Cut], [Server.Reset], [Server.Vanish], [Server.Silence], [Server.Delay], [Server.DropAcks], [Server.RefuseResume],
+// [Server.Redirect], [Server.EndStreams] and [Server.Crash] do to clients what bad networks and servers do to them. They take effect
+// before they return. [Server.Sessions], [Server.Roster], [Server.Archive] and [Server.Room] show what the server believes.
 package xmpptest

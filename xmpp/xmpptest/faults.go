@@ -80,7 +80,7 @@ func (s *Server) applyFaults(sess *session) {
 // waited is handled then. who is a user's name, or "name/resource", or "" for everybody.
 func (s *Server) Silence(who string, on bool) { s.fault(who, func(f *fault) { f.silent = on }) }
 
-// Delay makes everything that sessions are sent late, in order; 0 ends that. what is sent while something waits is delayed from then on.
+// Delay makes everything that sessions are sent late, in order; 0 ends that. What is sent while something waits is delayed from when that has gone.
 func (s *Server) Delay(who string, d time.Duration) { s.fault(who, func(f *fault) { f.delay = d }) }
 
 // DropAcks leaves the next n requests to confirm stanzas unanswered (XEP-0198 §4).
@@ -186,4 +186,31 @@ func (s *Server) EndStreams(who, condition string) int {
 		s.endSession(sess, &streamError{condition: condition})
 	}
 	return len(all)
+}
+
+// Crash makes the server forget all sessions, as one does that is killed and starts again: connections close without a
+// word, nothing can be resumed, nobody is told that anybody has gone, and what clients had not confirmed is lost unless an archive has it. Rooms that are not persistent are gone,
+// the others empty. Users, rosters, archives, nodes and offline messages stay.
+func (s *Server) Crash() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.out.close()
+		_ = c.raw.Close()
+		if c.sess != nil {
+			c.sess.conn, c.sess = nil, nil
+		}
+	}
+	for _, u := range s.users {
+		for _, sess := range u.sessions {
+			sess.managed.forget(s, sess)
+		}
+		clear(u.sessions)
+	}
+	for name, r := range s.rooms {
+		r.occupants, r.asked = nil, nil
+		if !r.cfg.persistent {
+			delete(s.rooms, name)
+		}
+	}
 }

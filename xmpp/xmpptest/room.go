@@ -2,7 +2,6 @@ package xmpptest
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -174,8 +173,7 @@ func (s *Server) createRoom(st *stanza, x *xmltree.Element) {
 		s.refusePresence(st, errConstraint)
 		return
 	}
-	r := &room{addr: st.to.bare(), rights: map[addr]string{st.from.bare(): "owner"}, locked: true, secret: make([]byte, 16), cfg: defaultRoom(s)}
-	_, _ = rand.Read(r.secret) // never fails
+	r := s.newRoom(st.to.bare(), st.from.bare())
 	s.rooms[r.addr.local] = r
 	s.join(r, st, x, 201)
 }

@@ -128,10 +128,10 @@ func (s *Server) accept(ctx context.Context, l net.Listener, direct bool) {
 		c.scan.Size = s.cfg.Limits.Stanza
 		c.out.init()
 		s.mu.Lock()
-		if s.closed {
+		if s.closed || len(s.conns) >= s.cfg.Limits.Connections {
 			s.mu.Unlock()
 			raw.Close()
-			return
+			continue // until the listener is closed
 		}
 		s.conns[c] = true
 		s.wg.Go(func() { c.serve(ctx) })

@@ -116,6 +116,10 @@ func (s *Server) deliver(sess *session, st *stanza) {
 	if sess.doomed {
 		return
 	}
+	if sess.conn == nil && st.kind() == "message" && st.Child(nsDelay, "delay") == nil {
+		// It arrives when the session is resumed (XEP-0203 §2).
+		st = &stanza{fork(st.Element).Add(delayed(time.Now(), s.cfg.Domain)), st.from, st.to}
+	}
 	if sess.managed.enabled {
 		m := &sess.managed
 		m.out++

@@ -2,6 +2,7 @@ package xmpptest_test
 
 import (
 	"crypto/tls"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -315,4 +316,80 @@ func (w *world) dial0() *raw {
 	r := &raw{world: w, conn: c, scan: xmppstream.NewScanner(c), vars: map[string]string{}}
 	w.raws = append(w.raws, r)
 	return r
+}
+
+// What comes while the connection is lost says when (XEP-0203).
+func TestDelayed(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		a, b := w.bound("alice", "x"), w.online("bob", "y")
+		a.play(enable)
+		w.Cut("alice")
+		b.play("C: <message to='alice@example.test/x' type='headline' id='1'/>\n" + ping)
+		w.pass(time.Minute)
+		again := w.login("alice")
+		again.vars = a.vars
+		again.play(`
+C: <resume xmlns='urn:xmpp:sm:3' previd='{sm}' h='0'/>
+S: <resumed xmlns='urn:xmpp:sm:3' previd='{sm}' h='0'/>
+S: <message from='bob@example.test/y' to='alice@example.test/x' type='headline' id='1'><delay xmlns='urn:xmpp:delay' from='example.test' stamp='2000-01-01T00:00:00.000Z'/></message>`)
+	})
+}
+
+// After a crash nothing can be resumed, nobody was told, and what was stored is there.
+func TestCrash(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		if err := w.AddRoom("lounge", "alice", map[string]string{"roomname": "The Lounge"}); err != nil {
+			w.Fatal(err)
+		}
+		a, b := w.bound("alice", "x"), w.online("bob", "y")
+		a.play(enable)
+		a.play("C: <presence to='lounge@conference.example.test/a'><x xmlns='http://jabber.org/protocol/muc'/></presence>\nS: <presence any=''><any/></presence>")
+		if r := w.Room("lounge"); len(r.Occupants) != 1 || r.Occupants[0].Sessions[0] != "alice@example.test/x" || r.Locked || r.Name != "The Lounge" {
+			w.Errorf("the room is %+v", r)
+		}
+		b.play("C: <message to='alice@example.test/x' type='chat'><body>x</body></message>\n" + ping)
+		w.Crash()
+		synctest.Wait()
+		if len(w.Sessions("alice"))+len(w.Sessions("bob")) != 0 || len(w.Archive("alice")) != 1 || len(w.Room("lounge").Occupants) != 0 {
+			w.Errorf("alice %+v, bob %+v", w.Sessions("alice"), w.Sessions("bob"))
+		}
+		again := w.login("alice")
+		again.vars = a.vars
+		again.play("C: <resume xmlns='urn:xmpp:sm:3' previd='{sm}' h='0'/>\nS: <failed xmlns='urn:xmpp:sm:3'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>")
+	})
+}
+
+func TestAddRoomRefuses(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		if err := w.AddRoom("lounge", "alice", nil); err != nil {
+			w.Error(err)
+		}
+		for name, err := range map[string]error{
+			"no name": w.AddRoom("", "alice", nil), "a resource": w.AddRoom("a/b", "alice", nil), "no owner": w.AddRoom("x", "nobody", nil),
+			"taken": w.AddRoom("lounge", "alice", nil), "field": w.AddRoom("x", "alice", map[string]string{"whois": "nobody"}),
+		} {
+			if err == nil {
+				w.Errorf("%s: no error", name)
+			}
+		}
+		if w.Room("x") != nil {
+			w.Error("a room that was refused is there")
+		}
+	})
+}
+
+// Who comes when there are too many is not served; who was there is.
+func TestTooManyConnections(t *testing.T) {
+	inWorld(t, func(c *xmpptest.Config) { c.Limits.Connections = 1 }, func(w *world) {
+		a := w.online("alice", "x")
+		conn, err := w.host.Dial(w.Context(), "tcp", w.Addr().String())
+		if err != nil {
+			w.Fatal(err)
+		}
+		defer conn.Close()
+		if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			w.Errorf("read %d, %v", n, err)
+		}
+		a.play(ping)
+	})
 }
