@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -33,6 +34,8 @@ type Stage struct {
 	T
 	Client *xmpp.Client // juliet@im.example.com/balcony, without presence
 	peer   *xmpptest.Peer
+	listen net.Listener
+	tls    *tls.Config
 }
 
 // nobody finds nothing: the client is told where to connect.
@@ -79,7 +82,8 @@ func Run(t T, use func(*xmpp.Client) error, bound string, test func(*Stage)) {
 	defer listen.Close()
 	c, err := xmpp.New(&xmpp.Config{
 		Account: jid.MustParse("juliet@im.example.com/balcony"), Credentials: xmpp.Password("r0m30myr0m30"), AllowPlain: true,
-		Server: "xmpps://10.0.0.2:5223", NoPresence: true, TLS: &xmpp.TLSConfig{RootCAs: ca.Pool()},
+		Server: "xmpps://10.0.0.2:5223", NoPresence: true, Timing: xmpp.Timing{Idle: -1}, // no pings in between
+		TLS:     &xmpp.TLSConfig{RootCAs: ca.Pool()},
 		Network: xmpp.Network{Dial: client.Dial, Resolver: nobody{}}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	must(err)
@@ -88,10 +92,8 @@ func Run(t T, use func(*xmpp.Client) error, bound string, test func(*Stage)) {
 	}
 	connected := make(chan error, 1)
 	go func() { connected <- c.Connect(t.Context()) }()
-	conn, err := listen.Accept()
-	must(err)
-	s := &Stage{T: t, Client: c, peer: xmpptest.NewPeer(tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}))}
-	s.Play(login + bound)
+	s := &Stage{T: t, Client: c, listen: listen, tls: &tls.Config{Certificates: []tls.Certificate{cert}}}
+	s.accept(bound)
 	must(<-connected)
 	test(s)
 	ended := make(chan error, 1)
@@ -108,6 +110,25 @@ func Run(t T, use func(*xmpp.Client) error, bound string, test func(*Stage)) {
 	}
 	<-ended
 	s.peer.Close()
+}
+
+// accept takes the client's next connection.
+func (s *Stage) accept(bound string) {
+	s.Helper()
+	conn, err := s.listen.Accept()
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.peer = xmpptest.NewPeer(tls.Server(conn, s.tls))
+	s.Play(login + bound)
+}
+
+// Again cuts the connection and signs the client in anew: without stream management that is
+// another session. The script is as that of Run.
+func (s *Stage) Again(bound string) {
+	s.Helper()
+	s.Play("CUT")
+	s.accept(bound)
 }
 
 // Play plays some lines of a script, as xmpptest.Peer has it.
