@@ -265,10 +265,11 @@ func TestXMPPRooms(t *testing.T) {
 			}
 			next("bob is banned", func(c muc.Change) bool { return c.Kind == muc.Gone && c.Cause == muc.CauseBanned })
 			list, err := a.Members(alice.patience(), muc.AffiliationOutcast)
-			if err != nil || len(list) != 1 || !list[0].JID.Equal(bob.c.Account()) || list[0].Reason != "Treason" {
+			if err != nil || len(list) != 1 || !list[0].JID.Equal(bob.c.Account()) || list[0].Reason != "Treason" && s.Software != "Prosody" { // which forgets why
 				t.Errorf("banned are %+v, %v", list, err)
 			}
-			if _, err := bob.rooms.Join(bob.patience(), addr("moderated"), "Bob", nil); !errors.Is(err, muc.ErrBanned) {
+			// ejabberd 23 lets him in, as an outcast who may speak.
+			if _, err := bob.rooms.Join(bob.patience(), addr("moderated"), "Bob", nil); !errors.Is(err, muc.ErrBanned) && s.Software == "Prosody" {
 				t.Errorf("bob comes back: %v", err)
 			}
 			alice.must(a.SetMembers(alice.patience(), muc.Member{JID: bob.c.Account(), Affiliation: muc.AffiliationNone}, muc.Member{JID: carol.c.Account(), Affiliation: muc.AffiliationAdmin}))
@@ -368,9 +369,9 @@ func TestXMPPRooms(t *testing.T) {
 		t.Run("not made", func(t *testing.T) {
 			a := alice.join(addr("cancelled"), "Alice", nil)
 			alice.must(a.CancelConfiguration(alice.patience()))
-			var out *muc.ExitError
-			if err := a.Wait(alice.patience()); !errors.As(err, &out) || out.Cause != muc.CauseDestroyed {
-				t.Errorf("ended with %v", err)
+			alice.must(a.Leave(alice.patience(), "")) // neither server destroys it by itself
+			if again := alice.join(addr("cancelled"), "Alice", nil); !again.Created() {
+				t.Error("the room has stayed")
 			}
 		})
 
@@ -402,8 +403,8 @@ func TestXMPPRoomsRejoin(t *testing.T) {
 		b := bob.join(addr, "Bob", nil)
 		next, mine := alice.await(a), bob.await(b)
 		s.Kill()
-		next("alice knows", kind(muc.Left, ""))
 		s.Start()
+		next("alice's session is gone", kind(muc.Left, ""))
 		next("alice is back", kind(muc.Synced, "Alice"))
 		mine("bob is back", kind(muc.Synced, "Bob"))
 		deadline := time.Now().Add(xmppPatience)

@@ -3,6 +3,7 @@ package muc
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"mellium.im/xmpp/jid"
 
@@ -48,14 +49,17 @@ func (room *Room) Ban(ctx context.Context, who jid.JID, reason string) error {
 	return room.SetAffiliation(ctx, who, AffiliationOutcast, reason)
 }
 
-// SetMembers changes the affiliations of several at once (§9.2, §9.5, §10.5, §10.8). Those not named stay as they are.
+// SetMembers changes the affiliations of several (§9.2, §9.5, §10.5, §10.8). Those not named stay as they
+// are. Each is a request of its own: of several in one, Prosody takes the first and confirms them all. It stops at the
+// first that is refused.
 func (room *Room) SetMembers(ctx context.Context, members ...Member) error {
-	items := make([]*xmltree.Element, 0, len(members))
 	for _, m := range members {
 		item := xmltree.New(NSAdmin, "item").Set("affiliation", string(m.Affiliation)).Set("jid", m.JID.Bare().String()).Set("nick", m.Nick)
-		items = append(items, because(item, NSAdmin, m.Reason))
+		if err := room.administer(ctx, because(item, NSAdmin, m.Reason)); err != nil {
+			return fmt.Errorf("muc: %s: %w", m.JID.Bare(), err)
+		}
 	}
-	return room.administer(ctx, items...)
+	return nil
 }
 
 // Members lists those with an affiliation (§9.2, §9.5, §10.5, §10.8). Who may see which list is the room's business:
@@ -69,11 +73,8 @@ func (room *Room) ByRole(ctx context.Context, role Role) ([]Member, error) {
 	return room.list(ctx, xmltree.New(NSAdmin, "item").Set("role", string(role)))
 }
 
-func (room *Room) administer(ctx context.Context, items ...*xmltree.Element) error {
-	if len(items) == 0 {
-		return nil
-	}
-	_, err := room.rooms.c.Set(ctx, room.addr, xmltree.New(NSAdmin, "query", items...))
+func (room *Room) administer(ctx context.Context, item *xmltree.Element) error {
+	_, err := room.rooms.c.Set(ctx, room.addr, xmltree.New(NSAdmin, "query", item))
 	return err
 }
 

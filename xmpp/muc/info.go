@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"mellium.im/xmpp/jid"
@@ -97,7 +98,8 @@ func (r *Rooms) Services(ctx context.Context, server jid.JID) ([]xmpp.Item, erro
 	}
 	var services []xmpp.Item
 	for _, item := range items[:min(len(items), maxServices)] {
-		if item.Node != "" {
+		known := func(s xmpp.Item) bool { return s.JID.Equal(item.JID) }
+		if item.Node != "" || slices.ContainsFunc(services, known) {
 			continue
 		}
 		info, err := r.c.Info(ctx, item.JID, "")

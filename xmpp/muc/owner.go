@@ -36,7 +36,8 @@ func (room *Room) AcceptDefaults(ctx context.Context) error {
 	return room.own(ctx, xmltree.New(form.NS, "x").Set("type", string(form.TypeSubmit)))
 }
 
-// CancelConfiguration does not fill in the form. A room that was just created is destroyed by that (§10.1.3).
+// CancelConfiguration does not fill in the form. A room that was just created should be destroyed by that (§10.1.3);
+// services that do not, Prosody and ejabberd among them, do it when we leave.
 func (room *Room) CancelConfiguration(ctx context.Context) error {
 	return room.own(ctx, xmltree.New(form.NS, "x").Set("type", string(form.TypeCancel)))
 }
