@@ -130,8 +130,7 @@ func PublishPrivate(ctx context.Context, c *xmpp.Client, node string, item Item,
 		return err
 	}
 	options := append([]form.Field{form.Flag("pubsub#persist_items", true), form.Text(accessModel, "whitelist")}, config...)
-	known := info.Has(NSOptions) || info.Has(NS+"#publish-options")
-	if !known {
+	if !info.Has(NSOptions) {
 		// Options would be ignored, and contacts told.
 		if err := EnsurePrivate(ctx, c, node, options...); err != nil {
 			return err
