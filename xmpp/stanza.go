@@ -25,8 +25,8 @@ type Message struct {
 
 	// Error is that of a message of type error; nil otherwise.
 	Error *stanza.Error
-	// Unsafe tells that From has a resource that PRECIS refuses (RFC 7622 §3.4), as
-	// nicknames in rooms can be. It is kept as it came; it may look like another.
+	// Unsafe tells that From has a resource that PRECIS refuses (RFC 7622 §3.4) or that is too
+	// long, as nicknames in rooms can be. It is kept as it came; it may look like another.
 	Unsafe bool
 }
 
@@ -183,8 +183,14 @@ type parsed struct {
 	unsafe bool
 }
 
-// maxKnown bounds the addresses that are remembered.
-const maxKnown = 512
+// Bounds of the addresses that are remembered: how many, and how long each. All that are allowed are shorter (RFC 7622 §3.1).
+const (
+	maxKnown       = 512
+	maxKnownLength = 3071
+)
+
+// maxResource bounds a resource that is taken although it is too long, in bytes. Rooms let such nicks pass.
+const maxResource = 64 << 10
 
 // jid parses an address as a server delivers it. A resource that PRECIS refuses
 // is kept: the server has let it pass, and who is in the same room has no choice.
@@ -199,13 +205,16 @@ func (p *parser) jid(s string) (parsed, error) {
 	var err error
 	if a.jid, err = jid.Parse(s); err != nil {
 		local, domain, resource, split := jid.SplitString(s)
-		if split != nil || resource == "" || len(resource) > 1023 {
+		if split != nil || resource == "" || len(resource) > maxResource {
 			return parsed{}, fmt.Errorf("%w: %.100q: %w", errAddress, s, err)
 		}
 		if _, err := jid.New(local, domain, ""); err != nil {
 			return parsed{}, fmt.Errorf("%w: %.100q: %w", errAddress, s, err)
 		}
 		a = parsed{jid.NewUnsafe(local, domain, resource).JID, true}
+	}
+	if len(s) > maxKnownLength {
+		return a, nil
 	}
 	if p.known == nil || len(p.known) >= maxKnown {
 		p.known = make(map[string]parsed)

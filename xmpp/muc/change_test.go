@@ -2,9 +2,14 @@ package muc
 
 import (
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
+	"mellium.im/xmpp/stanza"
+
+	"github.com/hoorn-phone/hoorn/xmpp"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
@@ -235,5 +240,45 @@ func FuzzUser(f *testing.F) {
 		}
 		_ = u.cause().String() + u.text() + u.real.String()
 		parseHats([]*xmltree.Element{e}, nil)
+	})
+}
+
+// Whatever presences a room sends: what is known stays within its bounds, and one occupant has one place.
+func FuzzPresence(f *testing.F) {
+	f.Add("secondwitch", "", "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='owner' role='moderator'/></x>")
+	f.Add("secondwitch", "unavailable", "<x xmlns='http://jabber.org/protocol/muc#user'><item nick='thirdwitch'/><status code='303'/></x>")
+	f.Add(nick, "unavailable", "<x xmlns='http://jabber.org/protocol/muc#user'><item nick='\u00ad'/><status code='303'/><status code='110'/></x>")
+	f.Add(nick, "unavailable", "<x xmlns='http://jabber.org/protocol/muc#user'><destroy jid='x'/><status code='332'/><status code='110'/></x>")
+	f.Add(nick, "error", "<x xmlns='http://jabber.org/protocol/muc'/>")
+	f.Fuzz(func(t *testing.T, who, typ, payload string) {
+		e, err := xmltree.Parse([]byte("<presence xmlns='jabber:client'>" + payload + "</presence>"))
+		if err != nil {
+			return
+		}
+		r := &Rooms{log: slog.New(slog.DiscardHandler), rooms: make(map[string]*Room), wake: make(chan struct{}, 1)}
+		room := &Room{rooms: r, addr: coven, key: coven.String(), nick: nick, state: Joined, done: make(chan struct{})}
+		r.rooms[room.key] = room
+		room.watchers = []*watcher{{wake: make(chan struct{}, 1)}}
+		for _, n := range []string{nick, "secondwitch"} {
+			j, _ := occupantJID(coven, n)
+			room.occupants.put(&Occupant{JID: j, Nick: n, Self: n == nick})
+		}
+		p := &xmpp.Presence{Payload: slices.Collect(e.Elements())}
+		p.From, p.Unsafe = occupantJID(coven, who)
+		if p.Type = stanza.PresenceType(typ); p.Type == stanza.ErrorPresence {
+			p.Error = new(stanza.Error)
+		}
+		for range 2 {
+			r.seen(p)
+		}
+		bytes := 0
+		for n, o := range room.occupants.byNick {
+			if bytes += len(n); n != o.Nick || o.JID.Resourcepart() != n {
+				t.Errorf("%q is in the place of %q", o.Nick, n)
+			}
+		}
+		if bytes != room.occupants.bytes {
+			t.Errorf("%d bytes of nicks, counted as %d", bytes, room.occupants.bytes)
+		}
 	})
 }
