@@ -11,16 +11,19 @@ import (
 
 	"github.com/hoorn-phone/hoorn/internal/peertest"
 	"github.com/hoorn-phone/hoorn/xmpp"
+	"github.com/hoorn-phone/hoorn/xmpp/archive"
 	"github.com/hoorn-phone/hoorn/xmpp/form"
 	"github.com/hoorn-phone/hoorn/xmpp/muc"
+	"github.com/hoorn-phone/hoorn/xmpp/stanzaid"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
 // guest is a user of a server who goes into rooms.
 type guest struct {
 	*testing.T
-	c     *xmpp.Client
-	rooms *muc.Rooms
+	c       *xmpp.Client
+	rooms   *muc.Rooms
+	archive *archive.Archive
 }
 
 func newGuest(t *testing.T, s *peertest.XMPPServer, user string) *guest {
@@ -30,7 +33,11 @@ func newGuest(t *testing.T, s *peertest.XMPPServer, user string) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{t, c, rooms}
+	archive, err := archive.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guest{t, c, rooms, archive}
 	if err := c.Connect(g.patience()); err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +196,20 @@ func TestXMPPRooms(t *testing.T) {
 			m := alice.said(a, "Hello")
 			if o, ok := alice.rooms.Author(m); !ok || o.Author() != in.Author() {
 				t.Errorf("who says hello is %+v, %t", o, ok)
+			}
+			var kept []string
+			for r, err := range alice.archive.Results(alice.patience(), &archive.Query{Of: a.Addr()}) {
+				alice.must(err)
+				if r.Message.Body() == "" {
+					continue
+				}
+				kept = append(kept, r.Message.Body())
+				if o, ok := alice.rooms.PastAuthor(r.Message); ok != a.Info().OccupantIDs || ok && o.Author() != in.Author() {
+					t.Errorf("who said %q is %+v, %t", r.Message.Body(), o, ok)
+				}
+			}
+			if !a.Info().Archive || len(kept) != 1 || kept[0] != "Hello" {
+				t.Errorf("the archive has %q", kept)
 			}
 			alice.say(a.Private("Bob", text("Between us")))
 			if m := bob.said(b, "Between us"); !bob.rooms.IsPrivate(m) || m.From.Resourcepart() != "Alice" {
@@ -375,8 +396,31 @@ func TestXMPPRooms(t *testing.T) {
 			}
 		})
 
+		t.Run("moderation of messages", func(t *testing.T) {
+			a := alice.make(addr("moderation"), "Alice")
+			if !a.Info().Moderation {
+				if err := a.Moderate(alice.patience(), "x", ""); err != muc.ErrNoModeration {
+					t.Errorf("where it cannot be done: %v", err)
+				}
+				t.Skipf("%s has none", s.Software)
+			}
+			alice.say(a.Message(text("Bad")))
+			id := stanzaid.Of(alice.said(a, "Bad"), a.Addr())
+			alice.must(a.Moderate(alice.patience(), id, "bad"))
+			for m := range alice.c.Messages(alice.patience()) {
+				if got, ok := muc.ParseModeration(m); ok {
+					if got.ID != id || got.Reason != "bad" || got.By.Resourcepart() != "Alice" {
+						t.Errorf("moderated: %+v", got)
+					}
+					return
+				}
+			}
+			t.Error("nobody is told")
+		})
+
 		t.Run("registered", func(t *testing.T) {
-			alice.make(addr("registered"), "Alice")
+			a := alice.make(addr("registered"), "Alice")
+			alice.must(a.SetAffiliation(alice.patience(), bob.c.Account(), muc.AffiliationMember, "")) // Prosody registers nobody else
 			b := bob.join(addr("registered"), "Bob", nil)
 			if _, err := b.Registration(bob.patience()); err != nil {
 				t.Skipf("%s has no registration: %v", s.Software, err)

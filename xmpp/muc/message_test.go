@@ -98,6 +98,13 @@ func TestAuthorID_XEP0421(t *testing.T) {
 		if all := got(); fmt.Sprint(all) != fmt.Sprint(want) {
 			s.Errorf("heard %v\nwant %v", all, want)
 		}
+		for id, want := range map[string]string{"": "", "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='dd72603deec90a38ba552f7c68cbcc61bca202cd'/>": "hag"} {
+			e := parse(t, "<message xmlns='jabber:client' type='groupchat' from='coven@chat.shakespeare.lit/hag'>"+id+"</message>")
+			m, err := xmpp.ParseMessage(e)
+			if o, ok := s.rooms.PastAuthor(m); err != nil || o.Nick != want || ok != (want != "") {
+				s.Errorf("out of an archive: %+v, %t, %v", o, ok, err)
+			}
+		}
 		if hag, _ := room.Occupant("hag"); hag.Author() != "id:dd72603deec90a38ba552f7c68cbcc61bca202cd" {
 			s.Errorf("hag is %s", hag.Author())
 		}

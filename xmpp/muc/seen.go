@@ -269,8 +269,14 @@ func (r *Rooms) messageFailed(m *xmpp.Message) bool {
 //
 // A message of the past, which the room repeats to who joins, has an author only where the room gives occupant-ids:
 // then it may be somebody who is not there, of whom JID, Nick and ID are all that is
-// known. It is false if the author is not known, or if the room itself has written.
-func (r *Rooms) Author(m *xmpp.Message) (Occupant, bool) {
+// known. It is false if the author is not known, or if the room itself has written. For messages out of an archive there is PastAuthor.
+func (r *Rooms) Author(m *xmpp.Message) (Occupant, bool) { return r.author(m, delayed(m)) }
+
+// PastAuthor returns who has written a message that the archive of a joined room has kept (XEP-0313), which has no delay of its own: who
+// has the nick now tells nothing. It is as Author of a message of the past.
+func (r *Rooms) PastAuthor(m *xmpp.Message) (Occupant, bool) { return r.author(m, true) }
+
+func (r *Rooms) author(m *xmpp.Message, past bool) (Occupant, bool) {
 	nick := m.From.Resourcepart()
 	if nick == "" || m.Type == stanza.ErrorMessage {
 		return Occupant{}, false
@@ -287,7 +293,7 @@ func (r *Rooms) Author(m *xmpp.Message) (Occupant, bool) {
 	}
 	o := room.occupants.byNick[nick]
 	switch {
-	case o != nil && id == "" && room.state == Joined && !delayed(m):
+	case o != nil && id == "" && room.state == Joined && !past:
 		return *o, true
 	case id == "":
 		return Occupant{}, false
