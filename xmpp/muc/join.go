@@ -190,8 +190,10 @@ func (room *Room) enter(ctx context.Context, h History) error {
 			return first
 		}
 	}
-	if room.Created() { // only now there is something to ask
-		return room.refresh(ctx)
+	if room.Created() && room.refresh(ctx) != nil { // only now there is something to ask
+		room.rooms.mu.Lock()
+		defer room.rooms.mu.Unlock()
+		room.stale, room.due = true, time.Now() // we are in all the same
 	}
 	return nil
 }
