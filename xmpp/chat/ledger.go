@@ -32,6 +32,7 @@ type arrival struct {
 	// archive is whose archive sent it, and archiveID what that calls it; "" if
 	// it came live or as a carbon.
 	archive, archiveID string
+	live               bool      // it came to us, now
 	sent               bool      // by us, from another client: a sent carbon
 	author             Author    // in a room, as the room knows him when the message comes; empty otherwise
 	at                 time.Time // when it was sent; from the archive or a delay that counts

@@ -25,6 +25,8 @@ import (
 	"mellium.im/xmpp/stanza"
 
 	"github.com/hoorn-phone/hoorn/xmpp"
+	"github.com/hoorn-phone/hoorn/xmpp/archive"
+	"github.com/hoorn-phone/hoorn/xmpp/carbons"
 	"github.com/hoorn-phone/hoorn/xmpp/xmltree"
 )
 
@@ -47,6 +49,7 @@ type Messenger struct {
 	log    *slog.Logger
 	ledger ledger
 	outbox outbox
+	sync   syncer
 	typing *typing
 
 	mu      sync.Mutex // of the ledger: one batch after the other
@@ -66,14 +69,22 @@ func New(c *xmpp.Client, cfg *Config) (*Messenger, error) {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
-	m.ledger = ledger{store: m.store, account: c.Account().String(), newID: xmpp.NewID, trusts: func(who string) bool { return who == c.Account().String() }}
+	m.ledger = ledger{store: m.store, account: c.Account().String(), newID: xmpp.NewID, trusts: m.sync.trusts}
 	m.outbox = outbox{m: m, inFlight: make(map[string]bool)}
+	a, err := archive.New(c)
+	if err != nil {
+		return nil, err
+	}
+	m.sync.m, m.sync.a = m, a
+	if err := carbons.Use(c, m.carbon); err != nil {
+		return nil, err
+	}
 	return m, c.Use(&xmpp.Extension{
 		Name:     "chat",
 		Features: []string{nsCorrect, nsRetract, nsReactions, nsReceipts, nsMarkers, nsStates, nsReply, nsFallback},
 		Message:  m.message,
-		Bound:    func(context.Context) error { m.outbox.wake(); return nil },
-		Resumed:  func() { m.outbox.wake() },
+		Bound:    m.sync.bound,
+		Resumed:  m.outbox.wake,
 		Lost:     func(error) { m.typing.clear() },
 	})
 }
@@ -86,24 +97,53 @@ func (m *Messenger) message(s *xmpp.Message) bool {
 	default:
 		return false
 	}
-	if s.From.Domainpart() == "" {
+	if s.From.Domainpart() == "" || s.Type != stanza.ErrorMessage && !belongs(s) {
 		return false
 	}
-	c, err := m.take(context.Background(), &arrival{stanza: s, at: sentAt(s, m.client.Account().Domainpart())})
-	if err != nil {
-		m.log.Error("chat: a message could not be kept", "from", s.From.String(), "err", err)
-		return false // the user's queue may have it
-	}
-	if c.act == nothing && c.state == "" && s.Type != stanza.ErrorMessage {
-		return false // not of a conversation
-	}
-	if c.state != "" {
-		m.typing.set(s.From, c.state)
-	}
-	if c.act == says && c.wantsReceipt && !m.cfg.NoReceipts && s.ID != "" {
-		m.receipt(s)
+	a := &arrival{stanza: s, at: sentAt(s, m.client.Account().Domainpart()), live: true}
+	if !m.sync.hold(a) {
+		m.arrived(a)
 	}
 	return true
+}
+
+// belongs tells whether a message says anything to a conversation.
+func belongs(s *xmpp.Message) bool {
+	c := read(s)
+	return c.act != nothing || c.state != ""
+}
+
+// carbon takes what another client of ours has sent or received.
+func (m *Messenger) carbon(c *carbons.Carbon) {
+	if c.Message.Type == stanza.GroupChatMessage || !belongs(c.Message) {
+		return
+	}
+	at := c.Delay.Stamp
+	if at.IsZero() {
+		at = time.Now()
+	}
+	a := &arrival{stanza: c.Message, sent: c.Sent, at: at}
+	if !m.sync.hold(a) {
+		m.arrived(a)
+	}
+}
+
+// arrived gives a message that came in this session to the ledger, and answers it.
+func (m *Messenger) arrived(a *arrival) {
+	c, err := m.take(context.Background(), a)
+	if err != nil {
+		m.log.Error("chat: a message could not be kept", "from", a.stanza.From.String(), "err", err)
+		return
+	}
+	if c.state != "" && !a.sent {
+		m.typing.set(a.stanza.From, c.state)
+	}
+	if c.act == says && c.wantsReceipt && a.live && !m.cfg.NoReceipts && a.stanza.ID != "" {
+		m.receipt(a.stanza)
+	}
+	if c.act != nothing {
+		m.sync.soon()
+	}
 }
 
 // receipt confirms a message (XEP-0184 §5.3). It is not kept: who wants to know asks again with the next.
@@ -132,11 +172,16 @@ func (m *Messenger) apply(ctx context.Context, b *Batch) error {
 	if err := m.store.Apply(ctx, b); err != nil {
 		return err
 	}
+	m.notify()
+	return nil
+}
+
+// notify lets those look again who wait for a change.
+func (m *Messenger) notify() {
 	m.waker.Lock()
 	defer m.waker.Unlock()
 	close(m.changed)
 	m.changed = make(chan struct{})
-	return nil
 }
 
 // sentAt is when a message was sent: by a delay of our own server's (XEP-0203

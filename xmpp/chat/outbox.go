@@ -10,8 +10,9 @@ import (
 )
 
 // outbox sends what waits in the store, in order, as long as there is a
-// connection. What the server has not confirmed when a session ends is sent
-// again in the next one: rather twice than not at all, under the same id.
+// connection. What the server had not confirmed when a session ended is looked
+// for in the archive first; what is not there is sent again, under the same id.
+// Without an archive that is: rather twice than not at all.
 type outbox struct {
 	m *Messenger
 
@@ -75,8 +76,12 @@ func (o *outbox) run() {
 	}
 }
 
-// next returns what is to be sent next; nil if there is nothing.
+// next returns what is to be sent next; nil if there is nothing. Before the
+// archive is level it is not known what the server has already.
 func (o *outbox) next(ctx context.Context) (string, xmpp.Stanza, error) {
+	if !o.m.sync.isLevel() {
+		return "", nil, nil
+	}
 	waiting := func(id string) bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -154,6 +159,7 @@ func (o *outbox) confirmed(ctx context.Context, id string) error {
 			return nil
 		}
 		b.Messages = []*Message{own}
+		m.sync.soon()
 	}
 	return m.apply(ctx, b)
 }
