@@ -425,7 +425,7 @@ func react(m *Message, r Reaction) bool {
 		return false
 	}
 	i := 0
-	for i < len(m.Reactions) && m.Reactions[i].Author.key() < r.Author.key() {
+	for i < len(m.Reactions) && m.Reactions[i].Author.Address < r.Author.Address {
 		i++
 	}
 	m.Reactions = append(m.Reactions[:i], append([]Reaction{r}, m.Reactions[i:]...)...)

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"mellium.im/xmpp/stanza"
@@ -163,7 +164,7 @@ func (t *turn) counted(m *Message) error {
 	switch {
 	case m.Author.Mine:
 		if ch.Seen == (Place{}) || ch.Seen.Before(m.Place()) {
-			ch.Seen = m.Place()
+			ch.Seen = Place{m.Time, math.MaxUint64} // it has no Seq yet
 			if ch.Unread, err = t.unread(ch); err != nil {
 				return err
 			}

@@ -95,6 +95,12 @@ func (s *Memory) put(m *Message) {
 	own := *m
 	own.Changed = s.changed
 	old := s.messages[m.ID]
+	if own.Seq == 0 && old != nil {
+		own.Seq = old.Seq
+	}
+	if own.Seq == 0 {
+		own.Seq = s.changed
+	}
 	s.messages[m.ID] = &own
 	s.log = append(s.log, change{number: s.changed, message: m.ID})
 	list := s.history[m.Chat]

@@ -42,6 +42,8 @@ type Message struct {
 	WireID    string // the attribute id, and origin-id
 	ArchiveID string // what the conversation's archive calls it (XEP-0359): the room's, or one's own account's
 
+	// Seq is the order in which messages came, for those of the same Time. The store gives it.
+	Seq uint64
 	// Changed grows with each change of anything in the store: see Store.Changes.
 	Changed uint64
 }

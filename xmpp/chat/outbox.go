@@ -92,7 +92,14 @@ func (o *outbox) next(ctx context.Context) (string, xmpp.Stanza, error) {
 		return "", nil, err
 	}
 	for _, msg := range list {
-		if waiting(msg.ID) {
+		switch {
+		case !waiting(msg.ID):
+		case msg.Retracted != nil:
+			// Not sent yet, as far as we know: then it need not be. If it was, the retraction follows it.
+			if err := o.takenBack(ctx, msg); err != nil {
+				return "", nil, err
+			}
+		default:
 			s, err := wire(msg)
 			return msg.ID, s, err
 		}
@@ -108,6 +115,15 @@ func (o *outbox) next(ctx context.Context) (string, xmpp.Stanza, error) {
 		}
 	}
 	return "", nil, nil
+}
+
+// takenBack takes a message out of the outbox that was retracted in it.
+func (o *outbox) takenBack(ctx context.Context, msg *Message) error {
+	own := msg.clone()
+	own.State, own.Failure = Failed, "taken back before it was sent"
+	o.m.mu.Lock()
+	defer o.m.mu.Unlock()
+	return o.m.apply(ctx, &Batch{Messages: []*Message{own}})
 }
 
 // element is a stanza that is written already.
@@ -128,7 +144,11 @@ func (o *outbox) send(ctx context.Context, id string, s xmpp.Stanza) error {
 	go func() {
 		err := sent.Wait(ctx)
 		if err == nil {
-			err = o.confirmed(ctx, id)
+			if err := o.confirmed(ctx, id); err != nil {
+				// The server has it. To send it again because our store is broken would only double it.
+				o.m.log.Error("chat: the outbox cannot be written", "err", err)
+				return
+			}
 		}
 		o.mu.Lock()
 		delete(o.inFlight, id)

@@ -16,7 +16,7 @@ var ErrNotFound = errors.New("chat: not found")
 // other; the rest may be called by several at once, and sees batches whole or not at all.
 type Store interface {
 	// Apply does all of a batch or nothing of it, in the order of its fields, and
-	// returns when a crash cannot undo it. It gives each message and chat of the batch the next number as Changed.
+	// returns when a crash cannot undo it. It gives each message and chat of the batch the next number as Changed, and a message that is new and has no Seq that number as Seq, too.
 	Apply(ctx context.Context, b *Batch) error
 
 	// Message returns a message by its ID; ErrNotFound if there is none.
@@ -69,14 +69,14 @@ type Alias struct {
 	ID           string
 }
 
-// Place is a place in a chat: behind all messages that are older, or as old and of a lesser ID.
+// Place is a place in a chat: behind all messages that are older, or as old and came before.
 type Place struct {
 	Time time.Time
-	ID   string
+	Seq  uint64 // Message.Seq
 }
 
 // Place is where a message is in its chat.
-func (m *Message) Place() Place { return Place{m.Time, m.ID} }
+func (m *Message) Place() Place { return Place{m.Time, m.Seq} }
 
 // Before tells whether a place comes before another. The zero Place is the end.
 func (p Place) Before(q Place) bool {
@@ -88,7 +88,7 @@ func (p Place) Before(q Place) bool {
 	case !p.Time.Equal(q.Time):
 		return p.Time.Before(q.Time)
 	}
-	return p.ID < q.ID
+	return p.Seq < q.Seq
 }
 
 // Change is a message or a chat that has changed.

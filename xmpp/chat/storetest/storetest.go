@@ -110,11 +110,11 @@ func (c *check) messages() {
 	}
 }
 
-// history is in order of time, then ID; a message that moves is in one place only.
+// history is in order of time, then as it came; a message that moves is in one place only.
 func (c *check) history() {
 	c.apply(chat.Batch{Messages: []*chat.Message{message("h3", "h@x", 3), message("h1", "h@x", 1), message("h2b", "h@x", 2), message("h2a", "h@x", 2), message("other", "i@x", 2)}})
 	c.apply(chat.Batch{Messages: []*chat.Message{message("h1", "h@x", 4)}})
-	want := []string{"h1", "h3", "h2b", "h2a"}
+	want := []string{"h1", "h3", "h2a", "h2b"}
 	all, err := c.s.History(c.ctx, "h@x", chat.Place{}, 10)
 	if !slices.Equal(ids(all), want) || err != nil {
 		c.errorf("History: %v, %v; want %v", ids(all), err, want)
@@ -164,13 +164,13 @@ func (c *check) waiting() {
 }
 
 func (c *check) chats() {
-	c.apply(chat.Batch{Chats: []*chat.Chat{{Address: "a@x", Last: noon, Unread: 2, Seen: chat.Place{Time: noon, ID: "m1"}}, {Address: "h@x", Room: true, Last: noon.Add(time.Hour)}}})
+	c.apply(chat.Batch{Chats: []*chat.Chat{{Address: "a@x", Last: noon, Unread: 2, Seen: chat.Place{Time: noon, Seq: 7}}, {Address: "h@x", Room: true, Last: noon.Add(time.Hour)}}})
 	all, err := c.s.Chats(c.ctx)
 	if err != nil || len(all) != 2 || all[0].Address != "h@x" || !all[0].Room || all[1].Unread != 2 {
 		c.errorf("Chats: %+v, %v", all, err)
 	}
 	ch, err := c.s.Chat(c.ctx, "a@x")
-	if err != nil || ch.Unread != 2 || ch.Seen.ID != "m1" || !ch.Seen.Time.Equal(noon) {
+	if err != nil || ch.Unread != 2 || ch.Seen.Seq != 7 || !ch.Seen.Time.Equal(noon) {
 		c.errorf("Chat: %+v, %v", ch, err)
 	}
 }
