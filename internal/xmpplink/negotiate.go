@@ -97,7 +97,11 @@ func (c *Config) open(ctx context.Context, conn *Conn, session *Session) (*Strea
 	if err != nil {
 		return nil, err
 	}
-	n := &negotiation{cfg: c, t: t, target: conn.Target, session: session}
+	return c.negotiate(ctx, t, conn.Target, session)
+}
+
+func (c *Config) negotiate(ctx context.Context, t transport, target xmppdial.Target, session *Session) (*Stream, error) {
+	n := &negotiation{cfg: c, t: t, target: target, session: session}
 	stop := context.AfterFunc(ctx, func() { t.deadline(time.Unix(1, 0)) })
 	s, err := n.run(ctx)
 	if !stop() && err == nil {
