@@ -49,6 +49,16 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+func TestClients(t *testing.T) {
+	got := measure(t, "clients", "-n", "20", "-parallel", "4")
+	if g := got["goroutines"]; g != 1 {
+		t.Errorf("%v goroutines for each client, want 1", g)
+	}
+	if kb := got["heap and stacks"]; kb <= 0 || kb > 64 {
+		t.Errorf("%v KB for each client", kb)
+	}
+}
+
 func TestCalls(t *testing.T) {
 	for _, tr := range []string{"udp", "tcp", "tls"} {
 		t.Run(tr, func(t *testing.T) {

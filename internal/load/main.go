@@ -6,6 +6,7 @@
 // what it said.
 //
 //	go run ./internal/load [-runs n] accounts [-n 1000]
+//	go run ./internal/load [-runs n] clients [-n 1000]
 //	go run ./internal/load [-runs n] calls [-transport udp] [-n 20000]
 //	go run ./internal/load [-runs n] rate [-transport udp] [-rate 3000] [-for 2m]
 //	go run ./internal/load [-runs n] media [-calls 100] [-for 20s]
@@ -51,11 +52,13 @@ var commands []command
 func init() {
 	commands = []command{
 		{name: "accounts", about: "memory of registered TLS accounts, registrations a second", run: accounts},
+		{name: "clients", about: "memory of XMPP clients that are connected and idle", run: clients},
 		{name: "calls", about: "processor time of calls without media", run: calls},
 		{name: "rate", about: "calls without media at a steady rate", run: rate},
 		{name: "media", about: "processor time and memory of calls with SRTP", run: mediaCalls},
 		{name: "merge", about: "processor time of calls merged on the device", run: merge},
 		{name: registrarRole, serve: serveRegistrar},
+		{name: xmppRole, serve: serveXMPP},
 		{name: calleeRole, serve: serveCallee},
 	}
 }
