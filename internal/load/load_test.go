@@ -12,7 +12,7 @@ import (
 
 // TestMain lets the test binary be the child processes, too.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == registrarRole || os.Args[1] == calleeRole) {
+	if len(os.Args) > 1 && (os.Args[1] == registrarRole || os.Args[1] == calleeRole || os.Args[1] == xmppRole) {
 		main()
 		return
 	}
