@@ -52,7 +52,7 @@ unit:
 	CI=true $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/(internal/(peertest|interop)|examples/[a-z]+)$$')
 
 interop:
-	CI=true $(GO) test -race -timeout 10m -p 1 -parallel 16 $(REALTIME)
+	CI=true $(GO) test -race -timeout 20m -p 1 -parallel 16 $(REALTIME)
 
 fuzz:
 	GO="$(GO)" sh scripts/fuzz $(FUZZTIME)
