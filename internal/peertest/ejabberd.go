@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -22,6 +23,8 @@ type EjabberdConfig struct {
 
 // ejabberdHash are its own names of hashes.
 var ejabberdHash = map[string]string{"SHA-1": "sha", "": "sha256", "SHA-256": "sha256", "SHA-512": "sha512"}
+
+var starting sync.Mutex
 
 // StartEjabberd starts an ejabberd and returns when it answers. It ends with the test.
 //
@@ -59,6 +62,9 @@ func StartEjabberd(t testing.TB, c EjabberdConfig) *XMPPServer {
 	ready := fmt.Sprintf(`[ejabberd_auth:try_register(U, <<"%s">>, <<"secret-", U/binary>>) || U <- [<<"%s">>]], mnesia:sync_log(), io:format("~nhoorn: ready~n").`,
 		c.Domain, strings.Join(xmppUsers, `">>, <<"`))
 	s.run = func() *process {
+		// One at a time: starting takes several seconds of processor time.
+		starting.Lock()
+		defer starting.Unlock()
 		p := start(t, spec{program: "erl", dir: s.dir, env: []string{
 			"EJABBERD_CONFIG_PATH=" + config, "EJABBERD_LOG_PATH=" + filepath.Join(s.dir, "ejabberd.log"), "SPOOL_DIR=" + spool,
 			"HOME=" + s.dir, "ERL_LIBS=" + libs, "ERL_CRASH_DUMP=" + os.DevNull, "ERL_INETRC=" + inetrc,
